@@ -1,0 +1,1 @@
+"""The application: database, HTTP service, pages and the `adsurvey` command."""

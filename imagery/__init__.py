@@ -1,0 +1,1 @@
+"""Pixels: scenes and orthomosaics to class maps and exact hectares per polygon."""

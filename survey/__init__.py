@@ -1,0 +1,1 @@
+"""Statistics and field data: no raster, no database, no web."""
