@@ -163,7 +163,7 @@ class TableContract:
         repeated = result.duplicated(list(self.key), keep="first")
         if repeated.any():
             row = int(np.flatnonzero(repeated.to_numpy())[0])
-            key = ", ".join(f"{column} {result.at[row, column]!r}" for column in self.key)
+            key = ", ".join(f"{column} {result[column].iloc[row]!r}" for column in self.key)
             raise DuplicateIdError(
                 f"{where}, row {row + 1}: {key} occurs more than once; keep one row for each"
             )
@@ -190,7 +190,7 @@ class TableContract:
                 _fail(where, values, bad, "is {!r}, not a date", "write it as 2026-02-28")
             return dates
         numbers = pd.to_numeric(values.where(~absent), errors="coerce")
-        bad = ~np.isfinite(numbers.astype(float)) & ~absent
+        bad = ~numbers.astype(float).map(math.isfinite) & ~absent
         if kind == "int":
             bad |= ~absent & (numbers % 1 != 0)
         if bad.any():
@@ -206,7 +206,8 @@ def _fail(
     where: str, values: pd.Series[Any], bad: pd.Series[Any], problem: str, remedy: str
 ) -> NoReturn:
     row = int(np.flatnonzero(bad.to_numpy())[0])
-    what = problem.format(values.iloc[row])
+    value = values.iloc[row]
+    what = problem.format(value.item() if isinstance(value, np.generic) else value)
     raise TableError(f"{where}, row {row + 1}: {values.name} {what}; {remedy}")
 
 

@@ -1,0 +1,165 @@
+"""File access: the round's vector layers and tables, checked as they enter."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import pyogrio
+import shapely
+
+from survey.errors import DuplicateIdError, GeometryError, SurveyError, TableError
+from survey.frame import check_districts, check_frame
+from survey.types import BASELINES, PROJECTS
+
+__all__ = [
+    "file_digest",
+    "read_baselines",
+    "read_districts",
+    "read_frame",
+    "read_projects",
+    "read_shapes",
+    "read_training",
+]
+
+
+def read_shapes(path: Path) -> gpd.GeoDataFrame:
+    """Read the single layer of a vector file.
+
+    A TopoJSON is quantised and carries no reference system; by its specification (and that of
+    GeoJSON, RFC 7946) its positions are longitude and latitude on WGS 84, so that is set.
+
+    Raises
+    ------
+    SurveyError
+        The file is missing or unreadable, with its name and the remedy.
+    """
+    if not path.is_file():
+        raise SurveyError(f"{path} does not exist; check the path under [inputs] in survey.toml")
+    try:
+        shapes = gpd.read_file(path, engine="pyogrio")
+    except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, ValueError) as error:
+        raise SurveyError(
+            f"{path} cannot be read as a vector file ({error}); export it anew"
+        ) from error
+    if not isinstance(shapes, gpd.GeoDataFrame):
+        raise GeometryError(f"{path} holds no shapes; give a layer with polygons")
+    if shapes.crs is None and path.suffix.lower() == ".topojson":
+        shapes = shapes.set_crs("EPSG:4326")
+    return shapes
+
+
+def read_districts(path: Path) -> gpd.GeoDataFrame:
+    """Read and check the districts; see `survey.frame.check_districts`."""
+    return check_districts(read_shapes(path), source=path.name)
+
+
+def read_frame(path: Path, districts: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
+    """Read and check the sampling frame; see `survey.frame.check_frame`."""
+    return check_frame(read_shapes(path), districts, source=path.name)
+
+
+def read_training(path: Path, frame: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
+    """Read training plots and make sure that none lies in a sampled segment.
+
+    Reference segments that had trained the map would make the map-assisted estimate biased and
+    its interval too short, so overlap is an error and not a warning.
+
+    Parameters
+    ----------
+    path : Path
+        Layer with `plot_id`, `class_name` and polygons.
+    frame : GeoDataFrame from `read_frame`
+
+    Raises
+    ------
+    TableError, GeometryError
+        Columns missing, ids repeated, or a plot inside a sampled segment.
+    """
+    plots = read_shapes(path)
+    if plots.crs is None:
+        raise GeometryError(f"{path.name} carries no coordinate reference system; set it")
+    for column in ("plot_id", "class_name"):
+        if column not in plots.columns:
+            raise TableError(f"{path.name}: column {column} is missing")
+    repeated = plots["plot_id"].duplicated()
+    if repeated.any():
+        raise DuplicateIdError(
+            f"{path.name}: plot_id {plots.loc[repeated, 'plot_id'].iloc[0]!r} occurs more than "
+            "once; keep one row for each"
+        )
+    sampled = frame.loc[frame["is_sampled"]]
+    shapes = plots.to_crs(frame.crs).geometry.to_numpy()
+    plot_rows, segment_rows = sampled.sindex.query(shapes, predicate="intersects")
+    shared = shapely.area(
+        shapely.intersection(shapes[plot_rows], sampled.geometry.to_numpy()[segment_rows])
+    )
+    # Touching borders share no land; a square metre is digitising noise.
+    inside = np.flatnonzero(shared > 1.0)
+    if len(inside):
+        first = inside[0]
+        raise TableError(
+            f"{path.name}: training plot {plots['plot_id'].iloc[plot_rows[first]]} lies in "
+            f"sampled segment {sampled['segment_id'].iloc[segment_rows[first]]} ({len(inside)} "
+            "such plots); reference samples must never train the map: remove these plots"
+        )
+    return plots.sort_values("plot_id", ignore_index=True)
+
+
+def read_projects(path: Path, districts: gpd.GeoDataFrame) -> pd.DataFrame:
+    """Read AD projects; `district_pcodes` becomes a tuple of known codes."""
+    projects = PROJECTS.check(_read_csv(path), source=path.name)
+    known = set(districts["district_pcode"])
+    projects["district_pcodes"] = [
+        tuple(part.strip() for part in text.split(";") if part.strip())
+        for text in projects["district_pcodes"]
+    ]
+    for row, codes in enumerate(projects["district_pcodes"], start=1):
+        unknown = [code for code in codes if code not in known]
+        if unknown or not codes:
+            raise TableError(
+                f"{path.name}, row {row}: district_pcodes {';'.join(unknown) or '(none)'} is not "
+                "among the districts; write their P-codes separated by ';'"
+            )
+    return projects.sort_values("project_id", ignore_index=True)
+
+
+def read_baselines(path: Path, projects: pd.DataFrame) -> pd.DataFrame:
+    """Read baseline values; each must belong to a known project."""
+    baselines = BASELINES.check(_read_csv(path), source=path.name)
+    unknown = ~baselines["project_id"].isin(projects["project_id"])
+    if unknown.any():
+        row = int(np.flatnonzero(unknown.to_numpy())[0])
+        raise TableError(
+            f"{path.name}, row {row + 1}: project_id {baselines['project_id'].iloc[row]!r} is not "
+            "among the projects"
+        )
+    wrong = ~baselines["direction"].isin(["up", "down"])
+    if wrong.any():
+        row = int(np.flatnonzero(wrong.to_numpy())[0])
+        raise TableError(
+            f"{path.name}, row {row + 1}: direction {baselines['direction'].iloc[row]!r}; write "
+            "'up' where more is better and 'down' where less is better"
+        )
+    return baselines.sort_values(["project_id", "indicator_code"], ignore_index=True)
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file as hexadecimal text, read in pieces."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    if not path.is_file():
+        raise SurveyError(f"{path} does not exist; check the path under [inputs] in survey.toml")
+    try:
+        # Everything as text: P-codes such as 0101 must keep their zeros.
+        return pd.read_csv(path, dtype=str, encoding="utf-8-sig", keep_default_na=False)
+    except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise TableError(
+            f"{path.name} cannot be read as CSV in UTF-8 ({error}); save it as 'CSV UTF-8'"
+        ) from error

@@ -1,0 +1,204 @@
+"""The declared survey round: `survey.toml` read, checked and turned into values.
+
+A round is one file that says what is surveyed, where its inputs lie and which estimator was
+decided on before the season's data were seen. Everything a figure depends on is in it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from survey.errors import ConfigError
+from survey.types import Crop
+
+__all__ = ["Round", "read_round"]
+
+Fraction = Annotated[float, Field(gt=0.0, lt=1.0)]
+Estimator = Literal["expansion", "ratio", "regression"]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SurveySection(_Section):
+    """What is surveyed, for which season."""
+
+    country: str = Field(min_length=1)
+    title: str = Field(min_length=1)
+    harvest_year: int = Field(ge=1900, le=2200)
+    reference_date: date
+    release_date: date
+    crops: tuple[Crop, ...] = Field(min_length=1)
+    admin_level: int = Field(ge=1, le=4)
+    seed: int = Field(ge=0)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> SurveySection:
+        if len(set(self.crops)) != len(self.crops):
+            raise ValueError("a crop is named twice; name each once")
+        if self.release_date < self.reference_date:
+            raise ValueError(
+                f"release_date {self.release_date} lies before reference_date "
+                f"{self.reference_date}; districts must not be released before the harvest"
+            )
+        return self
+
+
+class InputsSection(_Section):
+    """Where the inputs lie, relative to `survey.toml`."""
+
+    districts: Path
+    frame: Path
+    scenes: Path
+    training: Path
+    submissions: Path
+    projects: Path | None = None
+    baselines: Path | None = None
+
+
+class ImagerySection(_Section):
+    """How pixels become features."""
+
+    min_clear: int = Field(default=3, ge=1)
+    indices: tuple[str, ...] = ("ndvi", "ndre", "ndmi")
+
+
+class EstimationSection(_Section):
+    """The pre-declared estimator and its limits."""
+
+    estimator: dict[Crop, Estimator]
+    level: Fraction = 0.95
+    min_segments_district: int = Field(default=10, ge=2)
+    max_unobserved_share: Fraction = 0.5
+
+
+class DisclosureSection(_Section):
+    """Smallest cells that may be published."""
+
+    min_risk_ha: float = Field(default=50.0, ge=0.0)
+    min_frame_segments: int = Field(default=10, ge=1)
+    min_respondents: int = Field(default=5, ge=3)
+    min_villages: int = Field(default=2, ge=2)
+
+
+class OutputSection(_Section):
+    """Where results go, relative to `survey.toml`."""
+
+    folder: Path = Path("out")
+
+
+class Round(_Section):
+    """One survey round.
+
+    Attributes
+    ----------
+    path : Path
+        The `survey.toml` it was read from; relative inputs start at its folder.
+    """
+
+    path: Path
+    survey: SurveySection
+    inputs: InputsSection
+    imagery: ImagerySection = ImagerySection()
+    estimation: EstimationSection
+    disclosure: DisclosureSection = DisclosureSection()
+    output: OutputSection = OutputSection()
+
+    @model_validator(mode="after")
+    def _estimator_for_each_crop(self) -> Round:
+        missing = [crop for crop in self.survey.crops if crop not in self.estimation.estimator]
+        if missing:
+            raise ValueError(
+                f"estimation.estimator names none for {', '.join(missing)}; declare expansion, "
+                "ratio or regression before the season's data are seen"
+            )
+        return self
+
+    def locate(self, relative: Path) -> Path:
+        """Absolute path of an input or output."""
+        return (self.path.parent / relative).resolve()
+
+    @property
+    def output_folder(self) -> Path:
+        """Folder that receives `publish/` and `restricted/`."""
+        return self.locate(self.output.folder)
+
+    @property
+    def submissions_folder(self) -> Path:
+        """Folder of the submission store."""
+        return self.locate(self.inputs.submissions)
+
+    def parameters(self) -> dict[str, Any]:
+        """Everything declared, as JSON-ready values: part of the record of a run."""
+        return self.model_dump(mode="json", exclude={"path"})
+
+    def input_files(self) -> Iterator[tuple[str, Path]]:
+        """Name and absolute path of each input that must exist before a run."""
+        for name, relative in self.inputs:
+            if relative is not None and name != "submissions":
+                yield name, self.locate(relative)
+
+
+def read_round(path: Path) -> Round:
+    """Read and check `survey.toml`.
+
+    Raises
+    ------
+    ConfigError
+        The file is missing, is not TOML, or a key is missing, unknown or has a wrong value;
+        the message lists every fault with its key and value.
+    """
+    path = path.resolve()
+    if path.is_dir():
+        path = path / "survey.toml"
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"{path} does not exist; give the path of the round's survey.toml"
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read as UTF-8 text: {error}") from error
+    try:
+        content = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from error
+    try:
+        return Round.model_validate({**content, "path": path})
+    except ValidationError as error:
+        faults = "\n".join(f"  {_fault(item)}" for item in error.errors())
+        raise ConfigError(f"{path}:\n{faults}") from error
+
+
+def _fault(item: Any) -> str:
+    place = [str(part) for part in item["loc"]]
+    key = ".".join(place) or "survey.toml"
+    if item["type"] == "extra_forbidden":
+        known = _known_keys(place[:-1])
+        near = difflib.get_close_matches(place[-1], known, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
+        return f"{key} is not a key of survey.toml; {hint}"
+    if item["type"] == "missing":
+        return f"{key} is missing"
+    message = str(item["msg"]).removeprefix("Value error, ")
+    value = item.get("input")
+    shown = f" is {value!r}" if isinstance(value, str | int | float | bool) else ""
+    return f"{key}{shown}: {message}"
+
+
+def _known_keys(place: list[str]) -> list[str]:
+    model: type[BaseModel] = Round
+    for part in place:
+        annotation = model.model_fields[part].annotation if part in model.model_fields else None
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return []
+        model = annotation
+    return [name for name in model.model_fields if name != "path"]
