@@ -1,0 +1,324 @@
+"""Sampling designs and the linearised variance of totals under them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from survey.errors import EstimationError, TooFewUnitsError
+from survey.estimation.units import Floats, Frame, Ints, Labels, Sample
+
+__all__ = [
+    "Stratified",
+    "SurveyDesign",
+    "effective_df",
+    "linearised_covariance",
+    "stratified_design",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SurveyDesign:
+    """Weights, strata and stages of a sample, one row for each sampled unit.
+
+    Attributes
+    ----------
+    weight : float array (n,)
+        1 / inclusion probability.
+    stratum : array (n,)
+        Label of the first-stage stratum in which the variance is computed.
+    n_frame : float array (n,) or None
+        First-stage units in the frame of the row's stratum (constant within it). None means
+        sampling with replacement or a negligible fraction: no fpc.
+    cluster : array (n,) or None
+        First-stage unit (PSU) of the row, unique within its stratum; None: the row itself.
+    n_units : float array (n,) or None
+        Second-stage units in the frame of the row's cluster. None: clusters were taken whole
+        or, without `n_frame`, the second stage is covered by the first (ultimate cluster).
+    """
+
+    weight: Floats
+    stratum: npt.NDArray[np.generic]
+    n_frame: Floats | None = None
+    cluster: npt.NDArray[np.generic] | None = None
+    n_units: Floats | None = None
+
+    def __post_init__(self) -> None:
+        weight = np.asarray(self.weight, dtype=np.float64)
+        if weight.ndim != 1 or not (np.isfinite(weight) & (weight > 0.0)).all():
+            raise EstimationError("weights must be finite and positive, one for each unit")
+        object.__setattr__(self, "weight", weight)
+        for name in ("stratum", "n_frame", "cluster", "n_units"):
+            column = getattr(self, name)
+            if column is None:
+                continue
+            column = np.asarray(column)
+            if column.shape != weight.shape:
+                raise EstimationError(
+                    f"{name} has shape {column.shape}, weight {weight.shape}; give one value "
+                    "for each unit"
+                )
+            object.__setattr__(self, name, column)
+
+    def stages(self) -> tuple[Ints, Ints, Ints]:
+        """Stratum code of each row, cluster code of each row, stratum code of each cluster."""
+        _, stratum = np.unique(self.stratum, return_inverse=True)
+        if self.cluster is None:
+            rows = np.arange(stratum.size)
+            return stratum.astype(np.int64), rows, stratum.astype(np.int64)
+        _, label = np.unique(self.cluster, return_inverse=True)
+        pair = stratum.astype(np.int64) * (int(label.max()) + 1) + label
+        _, first, cluster = np.unique(pair, return_index=True, return_inverse=True)
+        return (
+            stratum.astype(np.int64),
+            cluster.astype(np.int64),
+            stratum[first].astype(np.int64),
+        )
+
+    @property
+    def df(self) -> int:
+        """Clusters minus strata, the design's degrees of freedom."""
+        stratum, _, of_cluster = self.stages()
+        return int(of_cluster.size - np.unique(stratum).size)
+
+
+def _group_sums(values: Floats, code: Ints, size: int) -> Floats:
+    sums = np.zeros((size, values.shape[1]))
+    np.add.at(sums, code, values)
+    return sums
+
+
+def _squared_deviations(
+    design: SurveyDesign, z: Floats
+) -> tuple[Floats, Ints, Ints, Floats, Floats | None]:
+    """Deviations of cluster totals (c, k), their stratum, n_h (H,), scale (H,), f_h or None."""
+    stratum, cluster, of_cluster = design.stages()
+    n_strata = int(stratum.max()) + 1
+    totals = _group_sums(z, cluster, of_cluster.size)
+    n_h = np.bincount(of_cluster, minlength=n_strata).astype(np.int64)
+    fraction: Floats | None = None
+    if design.n_frame is not None:
+        frame_h = np.zeros(n_strata)
+        frame_h[stratum] = design.n_frame
+        if (n_h > frame_h * (1.0 + 1e-12)).any():
+            at = int(np.flatnonzero(n_h > frame_h)[0])
+            raise EstimationError(
+                f"stratum {np.unique(design.stratum)[at]!r} has {n_h[at]} sampled units but "
+                f"{frame_h[at]:g} in the frame; the sample must come from this frame"
+            )
+        fraction = n_h / frame_h
+    certain = np.zeros(n_strata, dtype=np.bool_) if fraction is None else fraction >= 1.0
+    lonely = (n_h == 1) & ~certain
+    if lonely.any():
+        label = np.unique(design.stratum)[lonely][0]
+        raise TooFewUnitsError(
+            f"stratum {str(label)!r} has 1 sampled unit; its variance needs 2: merge it with a "
+            'neighbour or pass lonely="collapse"'
+        )
+    mean = _group_sums(totals, of_cluster, n_strata) / n_h[:, None]
+    scale = n_h / np.maximum(n_h - 1, 1)
+    if fraction is not None:
+        scale = scale * (1.0 - fraction)
+    return totals - mean[of_cluster], of_cluster, n_h, scale, fraction
+
+
+def linearised_covariance(design: SurveyDesign, z: npt.ArrayLike) -> Floats:
+    """Covariance of the totals whose weighted, linearised contributions are `z`.
+
+    Assumes simple random sampling without replacement of clusters within strata (with
+    replacement where `n_frame` is None) and, where `n_units` is given, of units in clusters.
+
+    Parameters
+    ----------
+    design : SurveyDesign
+    z : float array (n,) or (n, k)
+        weight times linearised variable, 0 outside a domain; rows are never dropped.
+
+    Returns
+    -------
+    float array (k, k)
+
+    Raises
+    ------
+    TooFewUnitsError
+        A stratum that is not a census has a single cluster, or a sampled cluster a single unit.
+
+    References
+    ----------
+    Cochran (1977), Sampling Techniques, 3rd ed., eqs. 5.13 and 11.24; Woodruff (1971), JASA
+    66, 411-414, for the linearisation of non-linear totals.
+    """
+    values = np.asarray(z, dtype=np.float64)
+    if values.ndim == 1:
+        values = values[:, None]
+    deviation, of_cluster, _, scale, fraction = _squared_deviations(design, values)
+    # Cochran (1977) eq. 5.13: sum over strata of (1 - f_h) n_h / (n_h - 1) * sum of squares.
+    result: Floats = (deviation * scale[of_cluster, None]).T @ deviation
+    if design.n_units is not None and fraction is not None:
+        result = result + _within_clusters(design, values, fraction)
+    return result
+
+
+def _within_clusters(design: SurveyDesign, z: Floats, fraction: Floats) -> Floats:
+    stratum, cluster, of_cluster = design.stages()
+    m = np.bincount(cluster)
+    frame = np.zeros(of_cluster.size)
+    frame[cluster] = design.n_units
+    if (m > frame * (1.0 + 1e-12)).any():
+        raise EstimationError("a cluster has more sampled units than its frame; check n_units")
+    if ((m == 1) & (frame > 1.0)).any():
+        raise TooFewUnitsError(
+            "a cluster has 1 sampled unit of several; its second-stage variance needs 2: "
+            "drop n_units and n_frame to use the ultimate-cluster variance"
+        )
+    mean = _group_sums(z, cluster, of_cluster.size) / m[:, None]
+    deviation = z - mean[cluster]
+    scale = (1.0 - m / frame) * m / np.maximum(m - 1, 1)
+    # Cochran (1977) eq. 11.24: second stage enters with the first-stage fraction.
+    scale = scale[cluster] * fraction[stratum]
+    result: Floats = (deviation * scale[:, None]).T @ deviation
+    return result
+
+
+def effective_df(design: SurveyDesign, z: npt.ArrayLike) -> float:
+    """Degrees of freedom of the variance estimate, from the spread of its own terms.
+
+    With q the squared contributions, V = sum of q and df = 2 V^2 / Var(V), where Var(V) is
+    estimated from the spread of q within strata. For normal contributions this returns about
+    the design's df; where a few segments carry the variance it returns far less.
+
+    Returns
+    -------
+    float
+        Between 1 and the design's df (clusters - strata); the latter where V is zero.
+
+    References
+    ----------
+    Satterthwaite (1946), Biometrics Bulletin 2, 110-114; the variance of a sample variance
+    with its kurtosis left in: Cochran (1977), eq. 2.73 ff.
+    """
+    values = np.asarray(z, dtype=np.float64).reshape(-1, 1)
+    deviation, of_cluster, n_h, scale, _ = _squared_deviations(design, values)
+    q = scale[of_cluster] * deviation[:, 0] ** 2
+    total = q.sum()
+    full = float(max(design.df, 1))
+    if total <= 0.0:
+        return full
+    mean = np.bincount(of_cluster, weights=q, minlength=n_h.size) / n_h
+    spread = np.bincount(of_cluster, weights=(q - mean[of_cluster]) ** 2, minlength=n_h.size)
+    factor = n_h / np.maximum(n_h - 1, 1)
+    # Satterthwaite (1946): df = 2 V^2 / Var(V).
+    variance = float((factor * spread).sum())
+    if variance <= 0.0:
+        return full
+    return float(np.clip(2.0 * total**2 / variance, 1.0, full))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Stratified:
+    """A stratified sample of segments with its thin strata dealt with.
+
+    Attributes
+    ----------
+    design : SurveyDesign
+    home : int array (N,)
+        Working stratum of every segment of the frame; each has sampled segments.
+    merged : tuple of str
+        Strata that were merged, for the explanation of an estimate.
+    """
+
+    design: SurveyDesign
+    home: Ints
+    merged: tuple[str, ...] = ()
+
+
+def stratified_design(frame: Frame, sample: Sample, *, lonely: str = "collapse") -> Stratified:
+    """Design of a stratified simple random sample of segments, with thin strata collapsed.
+
+    Rule: a stratum without sampled segments is merged, for weights and variance, into the
+    stratum of the same group with most sampled segments (ties: first by name; none in the
+    group: any group). A stratum with one sampled segment keeps its weight and is merged for
+    the variance only, which overstates it. A stratum taken whole has no variance. Chosen
+    from sample sizes alone.
+
+    Returns
+    -------
+    Stratified
+
+    Raises
+    ------
+    TooFewUnitsError
+        A thin stratum and ``lonely="error"``, or fewer than two segments in all.
+    """
+    if lonely not in {"collapse", "error"}:
+        raise EstimationError(f'lonely {lonely!r} is unknown; say "collapse" or "error"')
+    sample.check_in(frame)
+    labels, code = np.unique(frame.stratum, return_inverse=True)
+    n_frame = np.bincount(code).astype(np.float64)
+    n_sample = np.bincount(code[sample.index], minlength=labels.size)
+    thin = (n_sample < 2) & (n_sample < n_frame)
+    if not thin.any():
+        of_row = code[sample.index]
+        design = SurveyDesign(
+            weight=(n_frame / np.maximum(n_sample, 1))[of_row],
+            stratum=of_row,
+            n_frame=n_frame[of_row],
+        )
+        return Stratified(design=design, home=code.astype(np.int64))
+    if lonely == "error":
+        at = int(np.flatnonzero(thin)[0])
+        raise TooFewUnitsError(
+            f"stratum {str(labels[at])!r} has {n_sample[at]} sampled segments of "
+            f"{n_frame[at]:g}; its variance needs 2: merge it with a neighbour or pass "
+            'lonely="collapse"'
+        )
+    if sample.size < 2:
+        raise TooFewUnitsError("the sample has 1 segment; a variance needs 2")
+    target = _merge_targets(frame, labels, code, n_sample, thin)
+    empty = n_sample == 0
+    for_weight = np.where(empty, target, np.arange(labels.size))
+    for_variance = np.where(thin, target, np.arange(labels.size))
+    weight_n = np.bincount(for_weight, weights=n_frame, minlength=labels.size)
+    weight_m = np.bincount(for_weight, weights=n_sample, minlength=labels.size)
+    variance_n = np.bincount(for_variance, weights=n_frame, minlength=labels.size).astype(float)
+    row = code[sample.index]
+    design = SurveyDesign(
+        weight=(weight_n / np.maximum(weight_m, 1))[for_weight[row]],
+        stratum=for_variance[row],
+        n_frame=np.asarray(variance_n[for_variance[row]], dtype=np.float64),
+    )
+    return Stratified(
+        design=design,
+        home=for_variance[code].astype(np.int64),
+        merged=tuple(str(label) for label in labels[thin]),
+    )
+
+
+def _merge_targets(
+    frame: Frame, labels: Labels, code: Ints, n_sample: Ints, thin: npt.NDArray[np.bool_]
+) -> Ints:
+    """Stratum into which each thin stratum is merged; itself where it is not thin."""
+    groups, group_code = np.unique(frame.group, return_inverse=True)
+    share = np.zeros((labels.size, groups.size))
+    np.add.at(share, (code, group_code), 1.0)
+    group_of = share.argmax(axis=1)
+    target = np.arange(labels.size)
+    # The receiving stratum must hold 2 segments, or 2 together with what it receives.
+    order = sorted(range(labels.size), key=lambda h: (-int(n_sample[h]), str(labels[h])))
+    for h in np.flatnonzero(thin):
+        same = [k for k in order if k != h and group_of[k] == group_of[h] and n_sample[k] > 0]
+        other = [k for k in order if k != h and n_sample[k] > 0]
+        strong = [k for k in same if not thin[k]] or [k for k in other if not thin[k]]
+        candidates = strong or same or other
+        if not candidates:
+            raise TooFewUnitsError(
+                f"stratum {str(labels[h])!r} has {n_sample[h]} sampled segments and there is no "
+                "other stratum to merge it with"
+            )
+        target[h] = candidates[0]
+    if not (n_sample[~thin] >= 2).any():
+        # Only single segments everywhere: one stratum for all, the largest reachable.
+        target[:] = order[0]
+    return target.astype(np.int64)

@@ -1,0 +1,219 @@
+"""The ladder on a small invented frame: every rung, and what each figure says of itself."""
+
+import math
+
+import numpy as np
+import pytest
+
+from survey.errors import EstimationError
+from survey.estimation import (
+    Frame,
+    LadderRule,
+    Sample,
+    estimate_by_methods,
+    estimate_ladder,
+    expansion_total,
+    reliability_of,
+)
+from survey.types import EstimateType, Reliability
+
+
+def landscape(seed=1, n_segments=400, positive=0.4):
+    rng = np.random.default_rng(seed)
+    group = np.where(np.arange(n_segments) < n_segments // 2, "MR01", "MR02")
+    domain = np.char.add(group, (np.arange(n_segments) % 4).astype(str))
+    high = rng.random(n_segments) < 0.4
+    stratum = np.char.add(group, np.where(high, "-high", "-low"))
+    risk = rng.uniform(20.0, 40.0, n_segments)
+    truth = np.where(
+        rng.random(n_segments) < positive * np.where(high, 1.5, 0.5),
+        rng.gamma(1.0, 2.0, n_segments),
+        0.0,
+    )
+    truth = np.minimum(truth, risk)
+    mapped = np.clip(0.8 * truth + rng.gamma(0.5, 0.3, n_segments), 0.0, risk)
+    frame = Frame(
+        segment_id=np.array([f"s{i:04d}" for i in range(n_segments)]),
+        stratum=stratum,
+        domain=domain,
+        group=group,
+        risk_ha=risk,
+        covariate_ha=mapped,
+    )
+    return frame, truth
+
+
+def draw(frame, truth, n_per_stratum, seed=2):
+    rng = np.random.default_rng(seed)
+    rows = np.concatenate(
+        [
+            rng.choice(np.flatnonzero(frame.stratum == h), n_per_stratum, replace=False)
+            for h in np.unique(frame.stratum)
+        ]
+    )
+    return Sample(index=rows, y_ha=truth[rows])
+
+
+def by_id(rows):
+    return {(row.admin_level, row.domain_id): row.estimate for row in rows}
+
+
+@pytest.mark.parametrize("estimator", ["expansion", "ratio", "regression"])
+def test_all_levels_are_there_and_the_country_is_the_sum_of_its_provinces(estimator):
+    frame, truth = landscape()
+    result = by_id(estimate_ladder(frame, draw(frame, truth, 25), estimator=estimator))
+    assert len(result) == 8 + 2 + 1
+    provinces = [value for (level, _), value in result.items() if level == "province"]
+    country = result["country", "country"]
+    assert country.value_ha == pytest.approx(sum(p.value_ha for p in provinces))
+    # Strata lie within provinces, so the provinces' errors are independent.
+    assert country.se_ha == pytest.approx(math.hypot(*[p.se_ha for p in provinces]))
+    assert all(value.why and value.method for value in result.values())
+
+
+def test_regression_falls_to_ratio_when_a_stratum_is_thin_whatever_was_found():
+    frame, truth = landscape()
+    sample = draw(frame, truth, 9)
+    for found in (sample.y_ha, sample.y_ha * 0.5 + 0.1):
+        rows = by_id(
+            estimate_ladder(frame, Sample(index=sample.index, y_ha=found), estimator="regression")
+        )
+        province = rows["province", "MR01"]
+        assert province.method == "ratio_total_combined"
+        assert "9 segments, fewer than 10" in province.why
+
+
+def test_missing_covariate_falls_to_ratio():
+    frame, truth = landscape()
+    bare = Frame(
+        segment_id=frame.segment_id,
+        stratum=frame.stratum,
+        domain=frame.domain,
+        group=frame.group,
+        risk_ha=frame.risk_ha,
+        covariate_ha=np.where(np.arange(frame.size) == 3, np.nan, 1.0),
+    )
+    rows = by_id(estimate_ladder(bare, draw(frame, truth, 20), estimator="regression"))
+    assert rows["province", "MR01"].method == "ratio_total_combined"
+    assert "cannot be fitted" in rows["province", "MR01"].why
+
+
+@pytest.mark.parametrize("estimator", ["expansion", "ratio", "regression"])
+def test_few_and_no_segments_give_a_labelled_synthetic_figure(estimator):
+    frame, truth = landscape()
+    sample = draw(frame, truth, 25)
+    sampled_in = frame.domain[sample.index] != "MR010"
+    sample = Sample(index=sample.index[sampled_in], y_ha=sample.y_ha[sampled_in])
+    rows = by_id(estimate_ladder(frame, sample, estimator=estimator))
+    unsampled = rows["district", "MR010"]
+    assert unsampled.estimate_type is EstimateType.SYNTHETIC
+    assert unsampled.n_segments == 0
+    assert unsampled.se_ha >= 0.25 * unsampled.value_ha > 0.0
+    assert reliability_of(unsampled) in {Reliability.INDICATIVE, Reliability.SUPPRESSED}
+    assert rows["district", "MR011"].estimate_type is not EstimateType.SYNTHETIC
+
+
+def test_synthetic_districts_add_up_to_the_separate_stratum_rates():
+    frame, truth = landscape()
+    rule = LadderRule(min_segments_district=1000)
+    sample = draw(frame, truth, 25)
+    rows = by_id(estimate_ladder(frame, sample, estimator="expansion", rule=rule))
+    total = sum(value.value_ha for (level, _), value in rows.items() if level == "district")
+    assert total == pytest.approx(expansion_total(frame, sample).value_ha)
+
+
+def test_all_zero_sample_is_not_detected_with_an_upper_limit():
+    frame, truth = landscape()
+    sample = draw(frame, truth * 0.0, 20)
+    rows = by_id(estimate_ladder(frame, sample, estimator="regression"))
+    for estimate in rows.values():
+        assert estimate.value_ha == 0.0
+        assert math.isnan(estimate.se_ha)
+        assert estimate.ci_high_ha > 0.0
+        assert reliability_of(estimate) is Reliability.NOT_DETECTED
+
+
+def test_nothing_sampled_and_nothing_found_is_status_only():
+    frame, truth = landscape()
+    sample = draw(frame, truth * 0.0, 20)
+    keep = frame.domain[sample.index] != "MR010"
+    sample = Sample(index=sample.index[keep], y_ha=sample.y_ha[keep])
+    estimate = by_id(estimate_ladder(frame, sample, estimator="ratio"))["district", "MR010"]
+    assert reliability_of(estimate) is Reliability.STATUS_ONLY
+    assert math.isnan(estimate.value_ha)
+    assert estimate.why
+
+
+def test_unobserved_district_and_province_are_status_only():
+    frame, truth = landscape()
+    rule = LadderRule(unobserved_share={"MR011": 0.6, "MR02": 0.9, "MR012": 0.4})
+    rows = by_id(estimate_ladder(frame, draw(frame, truth, 25), estimator="regression", rule=rule))
+    assert rows["district", "MR011"].estimate_type is EstimateType.STATUS_ONLY
+    assert rows["district", "MR012"].estimate_type is EstimateType.ASSISTED
+    assert rows["province", "MR02"].estimate_type is EstimateType.STATUS_ONLY
+    country = rows["country", "country"]
+    assert "Without province MR02" in country.why
+    assert country.value_ha == pytest.approx(rows["province", "MR01"].value_ha)
+
+
+def test_unsampled_province_is_status_only_and_left_out_by_name():
+    frame, truth = landscape()
+    sample = draw(frame, truth, 25)
+    keep = frame.group[sample.index] == "MR01"
+    sample = Sample(index=sample.index[keep], y_ha=sample.y_ha[keep])
+    rows = by_id(estimate_ladder(frame, sample, estimator="ratio"))
+    assert rows["province", "MR02"].estimate_type is EstimateType.STATUS_ONLY
+    assert "Without province MR02" in rows["country", "country"].why
+
+
+def test_a_province_without_finds_widens_the_country_upwards_only():
+    frame, truth = landscape()
+    sample = draw(frame, np.where(frame.group == "MR02", 0.0, truth), 25)
+    rows = by_id(estimate_ladder(frame, sample, estimator="expansion"))
+    one, two = rows["province", "MR01"], rows["province", "MR02"]
+    country = rows["country", "country"]
+    assert country.value_ha == pytest.approx(one.value_ha)
+    assert country.ci_low_ha == pytest.approx(one.ci_low_ha)
+    arm = one.ci_high_ha - one.value_ha
+    assert country.ci_high_ha == pytest.approx(one.value_ha + math.hypot(arm, two.ci_high_ha))
+
+
+def test_methods_side_by_side():
+    frame, truth = landscape()
+    rows = estimate_by_methods(frame, draw(frame, truth, 25), level=0.9)
+    methods = {row.estimate.method for row in rows if row.domain_id == "MR011"}
+    assert methods == {
+        "expansion_total",
+        "ratio_total_combined",
+        "regression_total",
+        "synthetic_expansion",
+        "synthetic_ratio",
+        "synthetic_regression",
+    }
+    assert {row.estimate.level for row in rows} == {0.9}
+
+
+def test_unknown_estimator_and_bad_rules():
+    frame, truth = landscape()
+    with pytest.raises(EstimationError, match="unknown"):
+        estimate_ladder(frame, draw(frame, truth, 5), estimator="best")
+    with pytest.raises(EstimationError, match="fewer than 2"):
+        LadderRule(min_segments_district=1)
+    with pytest.raises(EstimationError, match="level"):
+        LadderRule(level=95)
+    with pytest.raises(EstimationError, match="max_unobserved_share"):
+        LadderRule(max_unobserved_share=50)
+
+
+@pytest.mark.parametrize("estimator", ["expansion", "ratio", "regression"])
+def test_province_totals_are_unbiased_over_repeated_draws(estimator):
+    frame, truth = landscape(n_segments=240)
+    target = truth[frame.group == "MR01"].sum()
+    values = []
+    for seed in range(200):
+        rows = by_id(estimate_ladder(frame, draw(frame, truth, 15, seed), estimator=estimator))
+        estimate = rows["province", "MR01"]
+        values.append(estimate.value_ha)
+    error = np.std(values, ddof=1) / math.sqrt(len(values))
+    # GREG and ratio carry a bias of order 1/n; 4 Monte Carlo errors leave room for it.
+    assert abs(np.mean(values) - target) < 4.0 * error

@@ -1,0 +1,56 @@
+"""Quality labels at and around their limits."""
+
+import math
+
+import pytest
+
+from survey.errors import EstimationError
+from survey.estimation import Thresholds, reliability_of
+from survey.types import Estimate, EstimateType, Reliability
+
+
+def estimate(value, se, n=20, positive=5, kind=EstimateType.DIRECT):
+    return Estimate(
+        value_ha=value,
+        se_ha=se,
+        ci_low_ha=0.0,
+        ci_high_ha=1000.0,
+        df=10.0,
+        n_segments=n,
+        n_positive=positive,
+        estimate_type=kind,
+        method="test",
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "se", "n", "kind", "expected"),
+    [
+        (100.0, 16.5, 10, EstimateType.DIRECT, Reliability.PUBLISHABLE),
+        (100.0, 16.6, 10, EstimateType.ASSISTED, Reliability.INDICATIVE),
+        (100.0, 33.3, 10, EstimateType.DIRECT, Reliability.INDICATIVE),
+        (100.0, 33.4, 10, EstimateType.DIRECT, Reliability.SUPPRESSED),
+        (100.0, 5.0, 9, EstimateType.DIRECT, Reliability.SUPPRESSED),
+        (100.0, 5.0, 9, EstimateType.SYNTHETIC, Reliability.INDICATIVE),
+        (100.0, 5.0, 20, EstimateType.SMALL_AREA, Reliability.INDICATIVE),
+        (100.0, 40.0, 20, EstimateType.SYNTHETIC, Reliability.SUPPRESSED),
+        (0.0, 5.0, 20, EstimateType.ASSISTED, Reliability.SUPPRESSED),
+        (math.nan, math.nan, 20, EstimateType.STATUS_ONLY, Reliability.STATUS_ONLY),
+    ],
+)
+def test_labels(value, se, n, kind, expected):
+    assert reliability_of(estimate(value, se, n, kind=kind)) is expected
+
+
+def test_not_detected_comes_before_the_count_of_segments():
+    assert reliability_of(estimate(0.0, math.nan, 5, 0)) is Reliability.NOT_DETECTED
+
+
+def test_thresholds_are_data():
+    strict = Thresholds(publishable_cv=0.05, indicative_cv=0.1)
+    assert reliability_of(estimate(100.0, 12.0), strict) is Reliability.SUPPRESSED
+    free = Thresholds(model_based_at_most_indicative=False)
+    small = estimate(100.0, 12.0, kind=EstimateType.SMALL_AREA)
+    assert reliability_of(small, free) is Reliability.PUBLISHABLE
+    with pytest.raises(EstimationError, match="not increasing"):
+        Thresholds(publishable_cv=0.4, indicative_cv=0.3)
