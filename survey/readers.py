@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import geopandas as gpd
@@ -52,9 +53,25 @@ def read_shapes(path: Path) -> gpd.GeoDataFrame:
     return shapes
 
 
-def read_districts(path: Path) -> gpd.GeoDataFrame:
-    """Read and check the districts; see `survey.frame.check_districts`."""
-    return check_districts(read_shapes(path), source=path.name)
+def read_districts(path: Path, columns: Mapping[str, str] | None = None) -> gpd.GeoDataFrame:
+    """Read and check the districts; see `survey.frame.check_districts`.
+
+    Parameters
+    ----------
+    path : Path
+        Layer of the domain level.
+    columns : mapping of our column name to the layer's, where they differ
+    """
+    shapes = read_shapes(path)
+    theirs = dict(columns or {})
+    missing = [name for name in theirs.values() if name not in shapes.columns]
+    if missing:
+        raise TableError(
+            f"{path.name} has no column {', '.join(missing)} (named under [columns] in "
+            f"survey.toml); it has {', '.join(map(str, shapes.columns))}"
+        )
+    renamed = shapes.rename(columns={name: ours for ours, name in theirs.items()})
+    return check_districts(renamed, source=path.name)
 
 
 def read_frame(path: Path, districts: gpd.GeoDataFrame) -> gpd.GeoDataFrame:

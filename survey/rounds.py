@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from survey.errors import ConfigError
-from survey.types import Crop
+from survey.types import DISTRICTS, Crop
 
 __all__ = ["Round", "read_round"]
 
@@ -64,6 +64,22 @@ class InputsSection(_Section):
     baselines: Path | None = None
 
 
+class ColumnsSection(_Section):
+    """What a layer calls the columns that are needed: ours = "theirs"."""
+
+    districts: dict[str, str] = {}
+
+    @model_validator(mode="after")
+    def _known(self) -> ColumnsSection:
+        unknown = [name for name in self.districts if name not in DISTRICTS.columns]
+        if unknown:
+            raise ValueError(
+                f'{", ".join(unknown)} is not a column of districts; write ours = "theirs" for '
+                f"{', '.join(DISTRICTS.columns)}"
+            )
+        return self
+
+
 class ImagerySection(_Section):
     """How pixels become features."""
 
@@ -107,6 +123,7 @@ class Round(_Section):
     path: Path
     survey: SurveySection
     inputs: InputsSection
+    columns: ColumnsSection = ColumnsSection()
     imagery: ImagerySection = ImagerySection()
     estimation: EstimationSection
     disclosure: DisclosureSection = DisclosureSection()

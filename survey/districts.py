@@ -1,0 +1,199 @@
+"""The district table: estimates with their labels, and what of them may be published."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+
+from survey.disclosure import REASON_SECONDARY, complementary, small_area_cells
+from survey.errors import TableError
+from survey.estimation import DomainEstimate, Thresholds, reliability_of
+from survey.types import ESTIMATES, Crop, Reliability
+
+__all__ = ["VALUE_COLUMNS", "estimates_table", "published_estimates", "unobserved_shares"]
+
+# Columns that would tell a hidden figure.
+VALUE_COLUMNS = ("value_ha", "se_ha", "ci_low_ha", "ci_high_ha", "cv", "df", "deff")
+
+_UNQUALIFIED = {Reliability.STATUS_ONLY, Reliability.SUPPRESSED}
+
+
+def unobserved_shares(frame: pd.DataFrame, segment_map: pd.DataFrame) -> dict[str, float]:
+    """Share of each domain's frame land that no clear image showed.
+
+    Parameters
+    ----------
+    frame : DataFrame meeting `survey.types.FRAME`
+    segment_map : DataFrame meeting `survey.types.SEGMENT_MAP`
+
+    Returns
+    -------
+    dict of domain id (district, province, and ``""`` for the country) to a fraction 0-1
+    """
+    land = segment_map.drop_duplicates("segment_id").merge(
+        frame[["segment_id", "district_pcode", "province_pcode"]], on="segment_id"
+    )
+    land["all_ha"] = land["observed_ha"] + land["unobserved_ha"]
+    shares: dict[str, float] = {}
+    for column in ("district_pcode", "province_pcode"):
+        sums = land.groupby(column)[["unobserved_ha", "all_ha"]].sum()
+        shares.update((sums["unobserved_ha"] / sums["all_ha"]).to_dict())
+    shares[""] = float(land["unobserved_ha"].sum() / land["all_ha"].sum())
+    return shares
+
+
+def estimates_table(
+    estimates: Mapping[Crop, Sequence[DomainEstimate]],
+    *,
+    harvest_year: int,
+    thresholds: Thresholds,
+) -> pd.DataFrame:
+    """Estimates as rows with the columns of `survey.types.ESTIMATES` and their reliability."""
+    rows = []
+    for crop, domains in estimates.items():
+        for domain in domains:
+            estimate = domain.estimate
+            rows.append(
+                {
+                    "crop": crop.value,
+                    "harvest_year": harvest_year,
+                    "admin_level": domain.admin_level,
+                    "domain_id": domain.domain_id,
+                    "value_ha": estimate.value_ha,
+                    "se_ha": estimate.se_ha,
+                    "ci_low_ha": estimate.ci_low_ha,
+                    "ci_high_ha": estimate.ci_high_ha,
+                    "level": estimate.level,
+                    "cv": estimate.cv,
+                    "df": estimate.df,
+                    "deff": estimate.deff,
+                    "n_segments": estimate.n_segments,
+                    "n_positive": estimate.n_positive,
+                    "estimate_type": estimate.estimate_type.value,
+                    "method": estimate.method,
+                    "why": estimate.why,
+                    "reliability": reliability_of(estimate, thresholds).value,
+                }
+            )
+    table = pd.DataFrame(rows)
+    # df is infinite where a source says so; a table cell is empty then.
+    table["df"] = table["df"].where(np.isfinite(table["df"]))
+    return table[list(ESTIMATES.columns)]
+
+
+def published_estimates(
+    estimates: pd.DataFrame,
+    districts: gpd.GeoDataFrame,
+    frame: pd.DataFrame,
+    *,
+    unobserved: Mapping[str, float],
+    min_risk_ha: float,
+    min_frame_segments: int,
+    release_date: date,
+    today: date,
+) -> pd.DataFrame:
+    """Rows that may leave the analyst's room: values hidden where quality or disclosure says so.
+
+    Three separate reasons empty the value columns: `reliability` (quality), `disclosure` (a
+    cell too small, or hidden to protect another), and the release date, before which nothing
+    below the province leaves.
+
+    Parameters
+    ----------
+    estimates : DataFrame from `estimates_table`
+    districts : GeoDataFrame from `survey.frame.check_districts`
+    frame : DataFrame meeting `survey.types.FRAME`
+    unobserved : mapping from `unobserved_shares`
+
+    Returns
+    -------
+    DataFrame
+        The columns of `estimates` plus unobserved_share, status (detected, not_detected,
+        not_sampled or withheld) and disclosure.
+    """
+    table = estimates.copy()
+    names = _domain_names(districts)
+    table["domain_name"] = [
+        names.get((level, domain), "")
+        for level, domain in zip(table["admin_level"], table["domain_id"], strict=True)
+    ]
+    parent = districts.set_index("district_pcode")["province_pcode"].to_dict()
+    table["province_pcode"] = [
+        parent.get(domain, domain if level == "province" else "")
+        for level, domain in zip(table["admin_level"], table["domain_id"], strict=True)
+    ]
+    table["unobserved_share"] = [
+        unobserved.get("" if level == "country" else domain, np.nan)
+        for level, domain in zip(table["admin_level"], table["domain_id"], strict=True)
+    ]
+    table["status"] = np.select(
+        [table["n_segments"] == 0, table["n_positive"] == 0],
+        ["not_sampled", "not_detected"],
+        "detected",
+    )
+    table["disclosure"] = ""
+    _hide_small(table, frame, min_risk_ha, min_frame_segments)
+    if today < release_date:
+        below = table["admin_level"] == "district"
+        table.loc[below, "disclosure"] = f"not released before {release_date.isoformat()}"
+    exposed = table["disclosure"] != ""
+    unqualified = table["reliability"].isin([label.value for label in _UNQUALIFIED])
+    table.loc[exposed | unqualified, list(VALUE_COLUMNS)] = np.nan
+    # Counts of positives say where the crop was found: they follow the disclosure rule.
+    table["n_positive"] = table["n_positive"].astype("Int64").mask(exposed)
+    table.loc[exposed, "status"] = "withheld"
+    return table
+
+
+def _hide_small(
+    table: pd.DataFrame, frame: pd.DataFrame, min_risk_ha: float, min_frame_segments: int
+) -> None:
+    below = table["admin_level"] == "district"
+    sizes = frame.groupby("district_pcode")["risk_ha"].agg(["sum", "size"])
+    cells = table.loc[below]
+    unknown = ~cells["domain_id"].isin(sizes.index)
+    if unknown.any():
+        raise TableError(
+            f"district {cells.loc[unknown, 'domain_id'].iloc[0]} has an estimate but no frame "
+            "segments; estimate only domains of the frame"
+        )
+    size = sizes.loc[cells["domain_id"]]
+    small = small_area_cells(
+        size["sum"].to_numpy(),
+        size["size"].to_numpy(),
+        min_risk_ha=min_risk_ha,
+        min_frame_segments=min_frame_segments,
+    )
+    low_quality = cells["reliability"].isin([label.value for label in _UNQUALIFIED]).to_numpy()
+    extra = np.zeros(len(cells), dtype=bool)
+    group = (cells["crop"] + "/" + cells["province_pcode"]).to_numpy(dtype=object)
+    for label in dict.fromkeys(group.tolist()):
+        inside = group == label
+        # A group needs a second hidden cell only where one is hidden to protect people.
+        if small[inside].any():
+            extra[inside] = complementary(
+                (small | low_quality)[inside],
+                cells["value_ha"].to_numpy(dtype=float)[inside],
+                group[inside],
+            )
+    rows = cells.index.to_numpy()
+    table.loc[rows[small], "disclosure"] = (
+        f"cell below {min_risk_ha:g} ha of risk area or {min_frame_segments} frame segments"
+    )
+    table.loc[rows[extra], "disclosure"] = REASON_SECONDARY
+
+
+def _domain_names(districts: gpd.GeoDataFrame) -> dict[tuple[str, str], str]:
+    names = {
+        ("district", code): name
+        for code, name in zip(districts["district_pcode"], districts["district_name"], strict=True)
+    }
+    names.update(
+        (("province", code), name)
+        for code, name in zip(districts["province_pcode"], districts["province_name"], strict=True)
+    )
+    return names

@@ -1,0 +1,73 @@
+"""`survey.toml` is read strictly, and every fault is named at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from survey.errors import ConfigError
+from survey.rounds import read_round
+from survey.types import Crop
+
+GOOD = """
+[survey]
+country = "Meru"
+title = "Meru 2026"
+harvest_year = 2026
+reference_date = 2026-02-10
+release_date = 2026-06-01
+crops = ["poppy", "cannabis"]
+admin_level = 2
+seed = 7
+[inputs]
+districts = "districts.gpkg"
+frame = "frame.gpkg"
+scenes = "scenes"
+training = "training.gpkg"
+submissions = "inbox"
+[estimation]
+estimator = { poppy = "regression", cannabis = "ratio" }
+"""
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "survey.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_reads_a_round_and_locates_its_inputs(tmp_path: Path) -> None:
+    declared = read_round(write(tmp_path, GOOD))
+    assert declared.survey.crops == (Crop.POPPY, Crop.CANNABIS)
+    assert declared.locate(declared.inputs.frame) == tmp_path / "frame.gpkg"
+    assert declared.output_folder == tmp_path / "out"
+    # A folder means the survey.toml in it.
+    assert read_round(tmp_path) == declared
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("harvest_year = 2026", 'harvest_year = "soon"', r"survey\.harvest_year is 'soon'"),
+        ('frame = "frame.gpkg"', "", r"inputs\.frame is missing"),
+        ("districts =", "distrits =", "did you mean districts"),
+        ('"regression"', '"regresion"', r"estimator\.poppy is 'regresion'"),
+        (', cannabis = "ratio"', "", "names none for cannabis"),
+        ("2026-06-01", "2026-01-01", "lies before reference_date"),
+        ('["poppy", "cannabis"]', '["poppy", "coca"]', "'coca'"),
+        ("seed = 7", "seed = -7", r"survey\.seed is -7"),
+        ("[survey]", "[survey", "is not valid TOML"),
+    ],
+)
+def test_faults_name_key_value_and_remedy(
+    tmp_path: Path, old: str, new: str, message: str
+) -> None:
+    assert old in GOOD
+    with pytest.raises(ConfigError, match=message):
+        read_round(write(tmp_path, GOOD.replace(old, new, 1)))
+
+
+def test_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="does not exist"):
+        read_round(tmp_path / "survey.toml")
