@@ -199,7 +199,7 @@ def regression_total(
     )
     return finish(
         linear,
-        design,
+        strata,
         frame,
         sample,
         mask,

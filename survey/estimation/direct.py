@@ -113,7 +113,7 @@ def expansion_total(
     linear = expansion_linear(design, sample.y_ha, mask[sample.index])
     return finish(
         linear,
-        design,
+        strata,
         frame,
         sample,
         mask,
@@ -176,7 +176,7 @@ def ratio_total(
     assisted = size == "covariate_ha"
     return finish(
         linear,
-        design,
+        strata,
         frame,
         sample,
         mask,

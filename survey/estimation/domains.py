@@ -275,7 +275,7 @@ class _Ladder:
             linear, method, why, kind = self.linear(mask)
             return finish(
                 linear,
-                self.design,
+                self.strata,
                 self.frame,
                 self.sample,
                 mask,

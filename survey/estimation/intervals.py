@@ -9,7 +9,12 @@ import numpy as np
 from scipy import stats
 
 from survey.errors import EstimationError, TooFewUnitsError
-from survey.estimation.design import SurveyDesign, effective_df, linearised_covariance
+from survey.estimation.design import (
+    Stratified,
+    SurveyDesign,
+    effective_df,
+    linearised_covariance,
+)
 from survey.estimation.units import Bools, Floats, Frame, Sample
 from survey.types import Estimate, EstimateType
 
@@ -83,7 +88,7 @@ def zero_upper_ha(
 
 def finish(
     linear: Linear,
-    design: SurveyDesign,
+    strata: Stratified,
     frame: Frame,
     sample: Sample,
     member: Bools,
@@ -101,6 +106,7 @@ def finish(
     """
     if not 0.0 < level < 1.0:
         raise EstimationError(f"level {level} is not between 0 and 1")
+    design = strata.design
     inside = member[sample.index]
     n_segments = int(inside.sum())
     if n_segments == 0:
@@ -116,26 +122,33 @@ def finish(
     half = t_quantile(level, df) * se
     low = max(linear.value_ha - half, 0.0)
     high = value + half
-    if se == 0.0 and n_positive > 0 and not _is_census(design, inside):
-        raise TooFewUnitsError(
-            f"the domain's {n_segments} sampled segments leave no residual, so its error cannot "
-            "be estimated; use a synthetic estimate or a larger domain"
-        )
-    if n_positive == 0 and not _is_census(design, inside):
-        upper = zero_upper_ha(frame, sample, design.weight, member, level=level)
+    is_census = _is_census(design)
+    open_rows = inside & ~is_census
+    if open_rows.any() and not (sample.y_ha[open_rows] > 0.0).any():
+        # Nothing found outside strata taken whole: their finds are known, the rest is zero
+        # with an upper limit.
+        whole = np.isin(strata.home, np.unique(strata.home[sample.index[is_census]]))
+        known = float(sample.y_ha[inside & is_census].sum())
+        upper = known + zero_upper_ha(frame, sample, design.weight, member & ~whole, level=level)
+        count = int(open_rows.sum())
         return Estimate(
-            value_ha=0.0,
+            value_ha=known,
             se_ha=math.nan,
-            ci_low_ha=0.0,
+            ci_low_ha=known,
             ci_high_ha=max(upper, linear.value_ha + half),
             df=df,
             n_segments=n_segments,
-            n_positive=0,
+            n_positive=n_positive,
             estimate_type=estimate_type,
             method=method,
-            why=f"{why} The crop was found in none of the {n_segments} segments: "
-            "0 ha with an upper limit from the exact bound on the share of positive segments.",
+            why=f"{why} The crop was found in none of the {count} sampled segments: 0 ha there, "
+            "with an upper limit from the exact bound on the share of positive segments.",
             level=level,
+        )
+    if se == 0.0 and open_rows.any():
+        raise TooFewUnitsError(
+            f"the domain's {n_segments} sampled segments leave no residual, so its error cannot "
+            "be estimated; use a synthetic estimate or a larger domain"
         )
     return Estimate(
         value_ha=value,
@@ -153,10 +166,9 @@ def finish(
     )
 
 
-def _is_census(design: SurveyDesign, inside: Bools) -> bool:
-    """Whether every stratum with a sampled segment of the domain was taken whole."""
+def _is_census(design: SurveyDesign) -> Bools:
+    """Sampled segments (n,) whose stratum was taken whole."""
     if design.n_frame is None:
-        return False
+        return np.zeros(design.weight.size, dtype=np.bool_)
     _, code = np.unique(design.stratum, return_inverse=True)
-    count = np.bincount(code)
-    return bool((count[code] >= design.n_frame)[inside].all())
+    return np.asarray(np.bincount(code)[code] >= design.n_frame)

@@ -1,0 +1,152 @@
+"""Calibration of weights to known totals: GREG weights, post-stratification, raking."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from survey.errors import EstimationError
+from survey.estimation.design import SurveyDesign
+from survey.estimation.intervals import Linear
+from survey.estimation.units import Bools, Floats
+
+__all__ = ["Calibrated", "calibrate", "post_stratify"]
+
+MAX_ITERATIONS = 100
+TOLERANCE = 1e-12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Calibrated:
+    """A design whose weights reproduce known totals.
+
+    Attributes
+    ----------
+    design : SurveyDesign
+        With the design weights, which the variance needs.
+    weight : float array (n,)
+        Calibrated weights.
+    x : float array (n, p)
+        Calibration variables.
+    """
+
+    design: SurveyDesign
+    weight: Floats
+    x: Floats
+
+    def total(self, y: npt.ArrayLike, inside: Bools | None = None) -> Linear:
+        """Calibrated total of a variable, over a domain where `inside` is given.
+
+        Residuals come from the design-weighted regression on the calibration variables and
+        are multiplied by the calibrated weight.
+
+        References
+        ----------
+        Deville and Sarndal (1992), JASA 87, 376-382, eq. 3.4; the choice of R `survey`.
+        """
+        values = np.asarray(y, dtype=np.float64)
+        if inside is not None:
+            values = np.where(inside, values, 0.0)
+        root = np.sqrt(self.design.weight)
+        beta = np.linalg.lstsq(self.x * root[:, None], values * root, rcond=None)[0]
+        # Deville and Sarndal (1992) eq. 3.4: variance of sum of w_cal e.
+        return Linear(
+            value_ha=float(self.weight @ values), z=self.weight * (values - self.x @ beta)
+        )
+
+
+def calibrate(
+    design: SurveyDesign,
+    x: npt.ArrayLike,
+    totals: npt.ArrayLike,
+    *,
+    distance: str = "linear",
+) -> Calibrated:
+    """Change the weights as little as possible so that they reproduce known totals.
+
+    Parameters
+    ----------
+    design : SurveyDesign
+    x : float array (n, p)
+        Calibration variables; a column of ones where the number of units is known.
+    totals : float array (p,)
+        Their totals over the frame.
+    distance : {"linear", "raking"}
+        Linear gives the GREG weights, which may become negative; raking keeps them positive.
+
+    Raises
+    ------
+    EstimationError
+        The totals cannot be reached: dependent columns, or a total outside what positive
+        weights can give.
+
+    References
+    ----------
+    Deville and Sarndal (1992), JASA 87, 376-382, cases 1 (linear) and 2 (raking).
+    """
+    columns = np.asarray(x, dtype=np.float64)
+    target = np.asarray(totals, dtype=np.float64)
+    if columns.ndim != 2 or columns.shape[0] != design.weight.size:
+        raise EstimationError(
+            f"calibration variables have shape {columns.shape}; give one row for each of the "
+            f"{design.weight.size} units"
+        )
+    if target.shape != (columns.shape[1],) or not np.isfinite(columns).all():
+        raise EstimationError(
+            f"{columns.shape[1]} calibration variables need as many known totals, got "
+            f"{target.shape}; and no value may be missing"
+        )
+    if distance not in {"linear", "raking"}:
+        raise EstimationError(f'distance {distance!r} is unknown; say "linear" or "raking"')
+    scale = np.abs(columns).max(axis=0)
+    if (scale <= 0.0).any():
+        raise EstimationError(
+            f"calibration variable {int(np.flatnonzero(scale <= 0.0)[0])} is zero in the whole "
+            "sample; leave it out"
+        )
+    scaled, goal = columns / scale, target / scale
+    lam = np.zeros(columns.shape[1])
+    weight = design.weight
+    for _ in range(MAX_ITERATIONS):
+        gap = goal - scaled.T @ weight
+        if np.abs(gap).max() <= TOLERANCE * max(1.0, float(np.abs(goal).max())):
+            return Calibrated(design=design, weight=weight, x=columns)
+        slope = design.weight if distance == "linear" else weight
+        step, _, rank, _ = np.linalg.lstsq((scaled * slope[:, None]).T @ scaled, gap, rcond=1e-12)
+        lam = lam + step
+        # Deville and Sarndal (1992): F(u) = 1 + u (linear) or exp(u) (raking).
+        u = scaled @ lam
+        weight = design.weight * (1.0 + u if distance == "linear" else np.exp(np.clip(u, -50, 50)))
+    raise EstimationError(
+        f"calibration did not reach the totals in {MAX_ITERATIONS} steps (rank {rank} of "
+        f"{columns.shape[1]}); check that the totals belong to this frame"
+    )
+
+
+def post_stratify(
+    design: SurveyDesign, post_stratum: npt.ArrayLike, sizes: dict[str, float]
+) -> Calibrated:
+    """Calibrate to the known number of units (or hectares) of each post-stratum.
+
+    Raises
+    ------
+    EstimationError
+        A post-stratum of the frame has no sampled unit, or a unit has an unknown one.
+
+    References
+    ----------
+    Holt and Smith (1979), J. Royal Statistical Society A 142, 33-46.
+    """
+    labels = np.asarray(post_stratum).astype(np.str_)
+    unknown = sorted(set(labels.tolist()) - set(sizes))
+    missing = sorted(set(sizes) - set(labels.tolist()))
+    if unknown or missing:
+        raise EstimationError(
+            f"post-strata without known size: {unknown}; without sampled unit: {missing}; "
+            "merge them before estimating"
+        )
+    names = sorted(sizes)
+    x = (labels[:, None] == np.asarray(names)[None, :]).astype(np.float64)
+    return calibrate(design, x, np.asarray([sizes[name] for name in names]))

@@ -1,0 +1,222 @@
+"""Opium yield from capsule volume, production and farm-gate value with their errors."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+import numpy.typing as npt
+
+from survey.errors import EstimationError
+from survey.estimation.means import MeanEstimate, mean_by_cluster
+from survey.estimation.units import Floats
+
+__all__ = [
+    "MAX_CAPSULE_VOLUME",
+    "Production",
+    "WeightUnit",
+    "farm_gate_value",
+    "mean_yield",
+    "opium_yield",
+    "production",
+    "production_draws",
+    "shared_yield_covariance",
+    "to_kilograms",
+]
+
+KG_PER_TONNE = 1000.0
+# The formula is stated to hold up to about this volume (DOMAIN 1.3).
+MAX_CAPSULE_VOLUME = 900.0
+
+
+class WeightUnit(StrEnum):
+    """Units in which opium is weighed and sold."""
+
+    KILOGRAM = "kg"
+    VISS = "viss"
+    JOI = "joi"
+
+
+# Burmese viss (peik-tha) 100 ticals of 16.3293 g; joi (choi) as in trade, 1.6 kg.
+_KG_PER_UNIT: dict[WeightUnit, float] = {
+    WeightUnit.KILOGRAM: 1.0,
+    WeightUnit.VISS: 1.63293,
+    WeightUnit.JOI: 1.6,
+}
+
+
+def to_kilograms(value: float, unit: WeightUnit) -> float:
+    """Convert a weight in a local unit to kilograms; keep the original beside it."""
+    return value * _KG_PER_UNIT[unit]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Production:
+    """Potential production or its value, with an error that carries area and yield.
+
+    Attributes
+    ----------
+    value, se : float
+        Tonnes, or money.
+    se_delta : float
+        Without the product of the two relative variances (first-order formula).
+    method : str
+        Which variance formula `se` is.
+    """
+
+    value: float
+    se: float
+    se_delta: float
+    method: str
+
+
+def opium_yield(capsule_volume: npt.ArrayLike) -> Floats:
+    """Dry opium gum of a field, kg/ha, from its mature-capsule volume.
+
+    The curve is concave: apply it field by field and average, never to the mean volume.
+
+    Parameters
+    ----------
+    capsule_volume : float array
+        cm3 of mature capsules per m2 of field, >= 0.
+
+    References
+    ----------
+    UNODC capsule-volume formula (UN guidelines ST/NAR/33, 2001). The constants were quoted
+    from memory and must be confirmed against a survey report.
+    """
+    volume = np.asarray(capsule_volume, dtype=np.float64)
+    if not (np.isfinite(volume) & (volume >= 0.0)).all():
+        raise EstimationError("capsule volumes must be finite and not negative, cm3 per m2")
+    b = volume + 1495.0
+    # UNODC formula: ((VC + 1495) - sqrt((VC + 1495)^2 - 395.259 VC)) / 1.795.
+    return np.asarray((b - np.sqrt(b**2 - 395.259 * volume)) / 1.795)
+
+
+def mean_yield(
+    field_yield: npt.ArrayLike,
+    cluster: npt.ArrayLike | None = None,
+    weight: npt.ArrayLike | None = None,
+    *,
+    level: float = 0.95,
+) -> MeanEstimate:
+    """Mean of field yields, kg/ha, weighted by field area over inclusion probability.
+
+    Parameters
+    ----------
+    field_yield : float array (n,)
+        `opium_yield` of each field.
+    cluster : array (n,), optional
+        Village of each field; every field its own where None (simple random sampling).
+    weight : float array (n,), optional
+        Hectares of the field / inclusion probability.
+    """
+    values = np.asarray(field_yield, dtype=np.float64)
+    villages = np.arange(values.size) if cluster is None else cluster
+    return mean_by_cluster(values, villages, weight, level=level)
+
+
+def production(
+    area_ha: float, area_se_ha: float, yield_kg_ha: float, yield_se_kg_ha: float
+) -> Production:
+    """Tonnes of dry opium from independent area and yield.
+
+    References
+    ----------
+    Goodman (1960), JASA 55, 708-713: v(AY) = A^2 v(Y) + Y^2 v(A) + v(A) v(Y) at the given
+    moments; the first two terms alone are the delta method.
+    """
+    for name, number in (
+        ("area_se_ha", area_se_ha),
+        ("yield_se_kg_ha", yield_se_kg_ha),
+        ("area_ha", area_ha),
+        ("yield_kg_ha", yield_kg_ha),
+    ):
+        if not math.isfinite(number) or number < 0.0:
+            raise EstimationError(f"{name} is {number}; it must be finite and not negative")
+    # Goodman (1960) eq. 2.
+    first = (area_ha * yield_se_kg_ha) ** 2 + (yield_kg_ha * area_se_ha) ** 2
+    exact = first + (area_se_ha * yield_se_kg_ha) ** 2
+    return Production(
+        value=area_ha * yield_kg_ha / KG_PER_TONNE,
+        se=math.sqrt(exact) / KG_PER_TONNE,
+        se_delta=math.sqrt(first) / KG_PER_TONNE,
+        method="goodman_1960_known_moments",
+    )
+
+
+def shared_yield_covariance(
+    area_ha: npt.ArrayLike,
+    area_covariance: npt.ArrayLike,
+    yield_kg_ha: float,
+    yield_se_kg_ha: float,
+) -> tuple[Floats, Floats]:
+    """Production of districts that share one regional yield, and its covariance, tonnes.
+
+    The common yield error correlates the districts: their total's variance is the sum of the
+    whole matrix, more than the sum of its diagonal. First-order (delta) formula.
+
+    Parameters
+    ----------
+    area_ha : float array (d,)
+    area_covariance : float array (d, d) or (d,)
+        Covariance of the areas, or their variances where independent, ha2.
+
+    Returns
+    -------
+    production_t : float array (d,)
+    covariance_t2 : float array (d, d)
+    """
+    area = np.asarray(area_ha, dtype=np.float64)
+    covariance = np.asarray(area_covariance, dtype=np.float64)
+    covariance = np.diag(covariance) if covariance.ndim == 1 else covariance
+    if covariance.shape != (area.size, area.size):
+        raise EstimationError(
+            f"covariance has shape {covariance.shape}; {area.size} areas need a square of that"
+        )
+    # Delta method: Y^2 V(A) + v(Y) A A'.
+    variance = yield_kg_ha**2 * covariance + yield_se_kg_ha**2 * np.outer(area, area)
+    return area * yield_kg_ha / KG_PER_TONNE, variance / KG_PER_TONNE**2
+
+
+def production_draws(area_draws_ha: npt.ArrayLike, yield_draws_kg_ha: npt.ArrayLike) -> Floats:
+    """Production of paired draws, tonnes; for skewed areas, where -+ does not do.
+
+    Parameters
+    ----------
+    area_draws_ha : float array (B,) or (B, d)
+        E.g. bootstrap replicates.
+    yield_draws_kg_ha : float array (B,)
+        One yield for each draw, shared by all districts of it.
+    """
+    area = np.asarray(area_draws_ha, dtype=np.float64)
+    per_hectare = np.asarray(yield_draws_kg_ha, dtype=np.float64)
+    if area.shape[:1] != per_hectare.shape:
+        raise EstimationError(
+            f"{area.shape[0]} area draws and {per_hectare.size} yield draws; pair them"
+        )
+    shaped = per_hectare if area.ndim == 1 else per_hectare[:, None]
+    return np.asarray(area * shaped / KG_PER_TONNE)
+
+
+def farm_gate_value(amount: Production, price_per_kg: float, price_se: float = 0.0) -> Production:
+    """Value of a production at a price per kilogram of the same (dry) opium.
+
+    References
+    ----------
+    Goodman (1960), as in `production`, with the price independent of the production.
+    """
+    if price_per_kg < 0.0 or price_se < 0.0:
+        raise EstimationError("a price and its standard error are not negative")
+    kg = amount.value * KG_PER_TONNE
+    kg_se = amount.se * KG_PER_TONNE
+    # Goodman (1960) eq. 2.
+    first = (kg * price_se) ** 2 + (price_per_kg * kg_se) ** 2
+    return Production(
+        value=kg * price_per_kg,
+        se=math.sqrt(first + (kg_se * price_se) ** 2),
+        se_delta=math.sqrt(first),
+        method=amount.method,
+    )
