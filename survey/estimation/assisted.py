@@ -17,6 +17,10 @@ from survey.types import Estimate, EstimateType
 __all__ = ["Fit", "fit_regression", "regression_columns", "regression_total"]
 
 
+# A segment that the fit follows entirely would divide by zero.
+MIN_REMAINDER = 0.05
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Fit:
     """Design-weighted least-squares fit of hectares on covariates.
@@ -61,7 +65,7 @@ class Fit:
             Let the uncertainty of the coefficients enter the error. Without it the
             coefficients count as fixed.
         leverage : bool
-            Divide residuals by sqrt(1 - leverage).
+            Divide residuals by 1 - leverage.
         """
         w = np.where(inside, self.weight, 0.0)
         # Sarndal et al. (1992) eqs. 10.5.3: sum of fitted over the domain + HT of residuals.
@@ -75,8 +79,9 @@ class Fit:
         return Linear(value_ha=value, z=z)
 
     def _residual_corrected(self) -> Floats:
-        # MacKinnon and White (1985), J. Econometrics 29, 305-325: HC2 residuals.
-        return self.residual / np.sqrt(np.maximum(1.0 - self.leverage, 1e-6))
+        # MacKinnon and White (1985), J. Econometrics 29, 305-325: HC3 residuals. Against
+        # dividing by the square root it lifts coverage by 3 to 10 points (docs/methods.md).
+        return self.residual / np.maximum(1.0 - self.leverage, MIN_REMAINDER)
 
 
 def fit_regression(y: npt.ArrayLike, x: npt.ArrayLike, weight: npt.ArrayLike) -> Fit:

@@ -11,10 +11,12 @@ from survey.errors import EstimationError, TooFewUnitsError
 from survey.estimation.units import Floats, Frame, Ints, Labels, Sample
 
 __all__ = [
+    "Moments",
     "Stratified",
     "SurveyDesign",
     "effective_df",
     "linearised_covariance",
+    "linearised_moments",
     "stratified_design",
 ]
 
@@ -182,38 +184,65 @@ def _within_clusters(design: SurveyDesign, z: Floats, fraction: Floats) -> Float
     return result
 
 
-def effective_df(design: SurveyDesign, z: npt.ArrayLike) -> float:
-    """Degrees of freedom of the variance estimate, from the spread of its own terms.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Moments:
+    """Variance, third cumulant and degrees of freedom of totals, one value each (k,)."""
+
+    variance: Floats
+    third: Floats
+    df: Floats
+
+    @property
+    def skewness(self) -> Floats:
+        """Skewness of the estimator, 0 where it has no variance."""
+        safe = np.where(self.variance > 0.0, self.variance, 1.0)
+        return np.where(self.variance > 0.0, self.third / safe**1.5, 0.0)
+
+
+def linearised_moments(design: SurveyDesign, z: npt.ArrayLike) -> Moments:
+    """First-stage moments of the totals whose contributions are `z`.
 
     With q the squared contributions, V = sum of q and df = 2 V^2 / Var(V), where Var(V) is
     estimated from the spread of q within strata. For normal contributions this returns about
-    the design's df; where a few segments carry the variance it returns far less.
+    the design's df; where a few segments carry the variance it returns far less. df lies
+    between 1 and clusters - strata (which it is where V is zero).
 
-    Returns
-    -------
-    float
-        Between 1 and the design's df (clusters - strata); the latter where V is zero.
+    Parameters
+    ----------
+    design : SurveyDesign
+    z : float array (n,) or (n, k)
 
     References
     ----------
-    Satterthwaite (1946), Biometrics Bulletin 2, 110-114; the variance of a sample variance
-    with its kurtosis left in: Cochran (1977), eq. 2.73 ff.
+    Satterthwaite (1946), Biometrics Bulletin 2, 110-114, with the kurtosis left in the
+    variance of the variance; Cochran (1977) eq. 5.13.
     """
-    values = np.asarray(z, dtype=np.float64).reshape(-1, 1)
-    deviation, of_cluster, n_h, scale, _ = _squared_deviations(design, values)
-    q = scale[of_cluster] * deviation[:, 0] ** 2
-    total = q.sum()
+    values = np.asarray(z, dtype=np.float64)
+    if values.ndim == 1:
+        values = values[:, None]
+    deviation, of_cluster, n_h, scale, fraction = _squared_deviations(design, values)
+    q = scale[of_cluster, None] * deviation**2
+    total = q.sum(axis=0)
     full = float(max(design.df, 1))
-    if total <= 0.0:
-        return full
-    mean = np.bincount(of_cluster, weights=q, minlength=n_h.size) / n_h
-    spread = np.bincount(of_cluster, weights=(q - mean[of_cluster]) ** 2, minlength=n_h.size)
+    mean = _group_sums(q, of_cluster, n_h.size) / n_h[:, None]
+    spread = _group_sums((q - mean[of_cluster]) ** 2, of_cluster, n_h.size)
     factor = n_h / np.maximum(n_h - 1, 1)
     # Satterthwaite (1946): df = 2 V^2 / Var(V).
-    variance = float((factor * spread).sum())
-    if variance <= 0.0:
-        return full
-    return float(np.clip(2.0 * total**2 / variance, 1.0, full))
+    of_variance = (factor[:, None] * spread).sum(axis=0)
+    known = (total > 0.0) & (of_variance > 0.0)
+    df = np.where(known, 2.0 * total**2 / np.where(known, of_variance, 1.0), full)
+    f = np.zeros(n_h.size) if fraction is None else np.minimum(fraction, 1.0)
+    # Third cumulant of a sum drawn without replacement, Sugden, Smith and Jones (2000),
+    # J. Royal Statistical Society B 62, 787-793: n^2 (1-f)(1-2f) / ((n-1)(n-2)) * sum d^3.
+    cubic = n_h**2 * (1.0 - f) * (1.0 - 2.0 * f) / np.maximum((n_h - 1) * (n_h - 2), 1)
+    cubic = np.where(n_h > 2, cubic, 0.0)
+    third = (cubic[of_cluster, None] * deviation**3).sum(axis=0)
+    return Moments(variance=total, third=third, df=np.clip(df, 1.0, full))
+
+
+def effective_df(design: SurveyDesign, z: npt.ArrayLike) -> float:
+    """Degrees of freedom of one variance estimate (`linearised_moments`)."""
+    return float(linearised_moments(design, np.asarray(z, dtype=np.float64)).df[0])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

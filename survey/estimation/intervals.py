@@ -12,15 +12,17 @@ from survey.errors import EstimationError, TooFewUnitsError
 from survey.estimation.design import (
     Stratified,
     SurveyDesign,
-    effective_df,
-    linearised_covariance,
+    linearised_moments,
 )
 from survey.estimation.units import Bools, Floats, Frame, Sample
 from survey.types import Estimate, EstimateType
 
-__all__ = ["Linear", "finish", "t_quantile", "zero_upper_ha"]
+__all__ = ["FEW_POSITIVE", "Linear", "few_upper_ha", "finish", "t_quantile", "zero_upper_ha"]
 
 ZERO_QUANTILE = 0.95
+# Positive segments below which the share of positives bounds the interval; chosen by
+# benchmarks/coverage.py on one set of populations and validated on another (docs/methods.md).
+FEW_POSITIVE = {EstimateType.DIRECT: 20, EstimateType.ASSISTED: 10}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -86,6 +88,33 @@ def zero_upper_ha(
     return float(min(share * int(member.sum()) * each, risk.sum()))
 
 
+def few_upper_ha(
+    frame: Frame, sample: Sample, weight: Floats, member: Bools, *, level: float = 0.95
+) -> float:
+    """Upper limit of a domain with few positive segments, from their share alone.
+
+    The exact two-sided bound on the share of positive segments at the Kish effective number
+    of segments, times the segments of the domain, times the mean of the positive hectares in
+    the whole sample: with few positives their number is what is uncertain, and the linearised
+    error misses it on the upper side.
+
+    References
+    ----------
+    Korn and Graubard (1998), Survey Methodology 24, 193-201, sec. 2.
+    """
+    inside = member[sample.index]
+    w = weight[inside]
+    y = sample.y_ha[inside]
+    n_effective = float(w.sum() ** 2 / (w**2).sum())
+    # Korn and Graubard (1998): effective successes = effective n times the weighted share.
+    found = n_effective * float(w[y > 0.0].sum() / w.sum())
+    share = 1.0
+    if found < n_effective:
+        share = float(stats.beta.ppf(0.5 + level / 2.0, found + 1.0, n_effective - found))
+    mean = float(sample.y_ha[sample.y_ha > 0.0].mean())
+    return float(min(share * int(member.sum()) * mean, frame.risk_ha[member].sum()))
+
+
 def finish(
     linear: Linear,
     strata: Stratified,
@@ -98,72 +127,79 @@ def finish(
     method: str,
     why: str,
 ) -> Estimate:
-    """Estimate with a t interval on effective df, limits cut at zero, and the zero rule.
+    """Estimate with a t interval on effective df, limits cut at zero, and the rules for few.
 
-    Where the crop was found in no sampled segment of the domain the value is 0, the standard
-    error NaN (only an upper limit is known) and the upper limit the larger of `zero_upper_ha`
-    and the estimator's own.
+    With fewer positive segments than `FEW_POSITIVE` the interval is widened to reach from the
+    hectares found to `few_upper_ha`. Where the crop was found in no sampled segment of the
+    domain the value is 0, the standard error NaN (only an upper limit is known) and the upper
+    limit the larger of `zero_upper_ha` and the estimator's own.
     """
     if not 0.0 < level < 1.0:
         raise EstimationError(f"level {level} is not between 0 and 1")
-    design = strata.design
     inside = member[sample.index]
-    n_segments = int(inside.sum())
-    if n_segments == 0:
+    if not inside.any():
         raise TooFewUnitsError(
             "the domain has no sampled segment; only a synthetic estimate or a status is possible"
         )
-    n_positive = int((sample.y_ha[inside] > 0.0).sum())
-    se = math.sqrt(max(float(linearised_covariance(design, linear.z)[0, 0]), 0.0))
-    df = effective_df(design, linear.z)
-    # Cochran (1977) sec. 2.8: value -+ t_df * se; a negative raw value is cut at zero and
-    # the half-width kept, so the cut never shortens the upper side.
-    value = max(linear.value_ha, 0.0)
-    half = t_quantile(level, df) * se
-    low = max(linear.value_ha - half, 0.0)
-    high = value + half
+    design = strata.design
+    positive = inside & (sample.y_ha > 0.0)
     is_census = _is_census(design)
     open_rows = inside & ~is_census
-    if open_rows.any() and not (sample.y_ha[open_rows] > 0.0).any():
-        # Nothing found outside strata taken whole: their finds are known, the rest is zero
-        # with an upper limit.
+    moments = linearised_moments(design, linear.z)
+    se, df = math.sqrt(float(moments.variance[0])), float(moments.df[0])
+    value = max(linear.value_ha, 0.0)
+    # Cochran (1977) sec. 2.8: value -+ t_df * se; a negative raw value is cut at zero and
+    # the half-width kept, so the cut never shortens the upper side.
+    half = t_quantile(level, df) * se
+    low, high = max(linear.value_ha - half, 0.0), value + half
+    if linear.value_ha < 0.0:
+        why += " The raw value was negative and is shown as 0."
+    if open_rows.any() and not positive[open_rows].any():
+        # Finds in strata taken whole are known; the rest is zero with an upper limit.
         whole = np.isin(strata.home, np.unique(strata.home[sample.index[is_census]]))
-        known = float(sample.y_ha[inside & is_census].sum())
-        upper = known + zero_upper_ha(frame, sample, design.weight, member & ~whole, level=level)
-        count = int(open_rows.sum())
-        return Estimate(
-            value_ha=known,
-            se_ha=math.nan,
-            ci_low_ha=known,
-            ci_high_ha=max(upper, linear.value_ha + half),
-            df=df,
-            n_segments=n_segments,
-            n_positive=n_positive,
-            estimate_type=estimate_type,
-            method=method,
-            why=f"{why} The crop was found in none of the {count} sampled segments: 0 ha there, "
-            "with an upper limit from the exact bound on the share of positive segments.",
-            level=level,
+        value = low = float(sample.y_ha[inside & is_census].sum())
+        rest = zero_upper_ha(frame, sample, design.weight, member & ~whole, level=level)
+        high = max(value + rest, linear.value_ha + half)
+        se = math.nan
+        why += (
+            f" The crop was found in none of the {int(open_rows.sum())} sampled segments: 0 ha "
+            "there, with an upper limit from the exact bound on the share of positive segments."
         )
-    if se == 0.0 and open_rows.any():
-        raise TooFewUnitsError(
-            f"the domain's {n_segments} sampled segments leave no residual, so its error cannot "
-            "be estimated; use a synthetic estimate or a larger domain"
-        )
+    elif open_rows.any():
+        if se == 0.0:
+            raise TooFewUnitsError(
+                f"the domain's {int(inside.sum())} sampled segments leave no residual, so its "
+                "error cannot be estimated; use a synthetic estimate or a larger domain"
+            )
+        count = _carriers(frame, sample, member, estimate_type)
+        if count < FEW_POSITIVE.get(estimate_type, 0):
+            low = min(low, float(sample.y_ha[inside].sum()))
+            high = max(high, few_upper_ha(frame, sample, design.weight, member, level=level))
+            why += (
+                f" Only {count} segments with the crop carry it, so the interval reaches from "
+                "what was found to the exact bound on their share."
+            )
     return Estimate(
         value_ha=value,
         se_ha=se,
-        ci_low_ha=low,
+        ci_low_ha=min(low, value),
         ci_high_ha=high,
         df=df,
-        n_segments=n_segments,
-        n_positive=n_positive,
+        n_segments=int(inside.sum()),
+        n_positive=int(positive.sum()),
         estimate_type=estimate_type,
         method=method,
-        why=why
-        + (" The raw value was negative and is shown as 0." if linear.value_ha < 0.0 else ""),
+        why=why,
         level=level,
     )
+
+
+def _carriers(frame: Frame, sample: Sample, member: Bools, kind: EstimateType) -> int:
+    """Positive segments behind a figure: the domain's, or for a fit those of its provinces."""
+    rows = member[sample.index]
+    if kind is EstimateType.ASSISTED:
+        rows = np.isin(frame.group[sample.index], np.unique(frame.group[member]))
+    return int((sample.y_ha[rows] > 0.0).sum())
 
 
 def _is_census(design: SurveyDesign) -> Bools:

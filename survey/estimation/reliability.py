@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from survey.errors import EstimationError
+from survey.estimation.intervals import t_quantile
 from survey.types import Estimate, EstimateType, Reliability
 
 __all__ = ["Thresholds", "reliability_of"]
@@ -21,6 +22,9 @@ class Thresholds:
         Largest coefficient of variation (a fraction) of each label.
     min_segments : int
         Sampled segments a direct or assisted figure needs.
+    min_positive : int
+        Segments with the crop below which a direct or assisted figure is at most indicative
+        and judged by the upper arm of its interval: its standard error means little.
     model_based_at_most_indicative : bool
         Small-area and synthetic figures never rank above indicative.
 
@@ -32,6 +36,7 @@ class Thresholds:
     publishable_cv: float = 0.165
     indicative_cv: float = 0.333
     min_segments: int = 10
+    min_positive: int = 5
     model_based_at_most_indicative: bool = True
 
     def __post_init__(self) -> None:
@@ -58,8 +63,13 @@ def reliability_of(estimate: Estimate, thresholds: Thresholds | None = None) -> 
     if not model_based and estimate.n_segments < limits.min_segments:
         return Reliability.SUPPRESSED
     cv = estimate.cv
+    few = not model_based and estimate.n_positive < limits.min_positive
+    if few and estimate.value_ha > 0.0:
+        arm = estimate.ci_high_ha - estimate.value_ha
+        cv = max(cv, arm / (t_quantile(estimate.level, estimate.df) * estimate.value_ha))
     if math.isnan(cv) or cv > limits.indicative_cv:
         return Reliability.SUPPRESSED
-    if cv > limits.publishable_cv or (model_based and limits.model_based_at_most_indicative):
+    capped = few or (model_based and limits.model_based_at_most_indicative)
+    if cv > limits.publishable_cv or capped:
         return Reliability.INDICATIVE
     return Reliability.PUBLISHABLE

@@ -175,7 +175,8 @@ def test_a_province_without_finds_widens_the_country_upwards_only():
     assert country.value_ha == pytest.approx(one.value_ha)
     assert country.ci_low_ha == pytest.approx(one.ci_low_ha)
     arm = one.ci_high_ha - one.value_ha
-    assert country.ci_high_ha == pytest.approx(one.value_ha + math.hypot(arm, two.ci_high_ha))
+    # At least MOVER; the bound on the share of positive segments may reach further.
+    assert country.ci_high_ha >= one.value_ha + math.hypot(arm, two.ci_high_ha)
 
 
 def test_methods_side_by_side():

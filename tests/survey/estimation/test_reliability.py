@@ -54,3 +54,21 @@ def test_thresholds_are_data():
     assert reliability_of(small, free) is Reliability.PUBLISHABLE
     with pytest.raises(EstimationError, match="not increasing"):
         Thresholds(publishable_cv=0.4, indicative_cv=0.3)
+
+
+def test_few_positive_segments_are_judged_by_the_interval():
+    # Upper arm 45 ha over t(10) = 2.228: 20 ha, a fifth of the value, although the CV is 1%.
+    few = Estimate(
+        value_ha=100.0,
+        se_ha=1.0,
+        ci_low_ha=10.0,
+        ci_high_ha=145.0,
+        df=10.0,
+        n_segments=40,
+        n_positive=4,
+        estimate_type=EstimateType.ASSISTED,
+        method="test",
+    )
+    assert reliability_of(few) is Reliability.INDICATIVE
+    assert reliability_of(few, Thresholds(min_positive=3)) is Reliability.PUBLISHABLE
+    assert reliability_of(estimate(100.0, 1.0, positive=4)) is Reliability.SUPPRESSED
