@@ -1,0 +1,1 @@
+"""An invented survey round: generator, committed miniature and demo."""
