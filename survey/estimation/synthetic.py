@@ -11,7 +11,7 @@ import numpy as np
 
 from survey.estimation.assisted import Fit
 from survey.estimation.design import Stratified, SurveyDesign, linearised_covariance
-from survey.estimation.intervals import Linear, t_quantile
+from survey.estimation.intervals import FEW_POSITIVE, Linear, t_quantile
 from survey.estimation.units import Bools, Floats, Frame, Sample
 from survey.types import Estimate, EstimateType
 
@@ -200,12 +200,20 @@ def synthetic_estimate(
         return None
     # The squared bias rests on few districts: their number bounds the degrees of freedom.
     df = float(max(pool.n_districts[group], 1))
-    half = t_quantile(level, df) * rmse
+    quantile = t_quantile(level, df)
+    low, high = max(value - quantile * rmse, 0.0), value + quantile * rmse
+    if value > 0.0:
+        # A bias that multiplies: lognormal upper limit, where it is the higher. Synthetic
+        # figures miss on the upper side (docs/methods.md).
+        spread = math.sqrt(math.log1p((rmse / value) ** 2))
+        high = max(high, value * math.exp(min(quantile * spread, 700.0)))
+    if int((sample.y_ha[in_group] > 0.0).sum()) < FEW_POSITIVE[EstimateType.ASSISTED]:
+        low = min(low, float(sample.y_ha[inside].sum()))
     return Estimate(
         value_ha=value,
         se_ha=rmse,
-        ci_low_ha=max(value - half, 0.0),
-        ci_high_ha=min(value + half, max(risk, value)),
+        ci_low_ha=low,
+        ci_high_ha=min(high, max(risk, value)),
         df=df,
         n_segments=int(inside.sum()),
         n_positive=int((sample.y_ha[inside] > 0.0).sum()),

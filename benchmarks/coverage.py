@@ -1,0 +1,352 @@
+"""Coverage of the intervals on finite populations of segments, estimator by estimator.
+
+    python benchmarks/coverage.py --runs 2000 --set choose
+    python benchmarks/coverage.py --runs 2000 --set validate
+
+The interval rule was chosen on the populations of ``choose`` and is checked on those of
+``validate``, which come from another generator (field sizes, clustering, map, districts). Each
+cell draws `runs` stratified samples from 4 populations. Prints one Markdown table for
+districts and one for provinces, and the properties of the populations.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy import stats
+
+from survey.errors import EstimationError, TooFewUnitsError
+from survey.estimation import Frame, LadderRule, Sample
+from survey.estimation.assisted import fit_regression, regression_columns
+from survey.estimation.design import linearised_moments, stratified_design
+from survey.estimation.direct import expansion_linear, ratio_linear
+from survey.estimation.domains import _Ladder
+from survey.estimation.intervals import finish
+from survey.types import EstimateType
+
+PREVALENCES = (0.01, 0.05, 0.25)
+SIZES = (2, 5, 10, 30, 200)
+POPULATIONS = 4
+PER_DISTRICT = 400
+BLOCK = 20
+INTERVALS = ("normal", "t_design", "default")
+
+
+@dataclass(frozen=True)
+class Population:
+    """A finite population of segments and what its map is worth."""
+
+    frame: Frame
+    truth_ha: np.ndarray
+    icc: float
+    users: tuple[float, float]
+    producers: tuple[float, float]
+
+
+def smooth(rng: np.random.Generator, n: int, width: int) -> np.ndarray:
+    noise = rng.normal(size=n + width - 1)
+    return np.convolve(noise, np.full(width, 1.0 / math.sqrt(width)), "valid")
+
+
+def population(prevalence: float, seed: int, kind: str) -> Population:
+    rng = np.random.default_rng(seed)
+    n_districts = 8 if kind == "choose" else 6
+    n = n_districts * PER_DISTRICT
+    district = np.repeat(np.arange(n_districts), PER_DISTRICT)
+    province = district // (n_districts // 2)
+    high = rng.random(n) < 0.3
+    risk = rng.uniform(15.0, 35.0, n)
+    width, share, spread = (21, 0.4, 0.5) if kind == "choose" else (9, 0.6, 0.8)
+    field = np.concatenate([smooth(rng, PER_DISTRICT, width) for _ in range(n_districts)])
+    latent = (
+        1.2 * high
+        + spread * rng.normal(size=n_districts)[district]
+        + 1.2 * math.sqrt(share) * field
+        + math.sqrt(1.0 - share) * rng.normal(size=n)
+    )
+    positive = latent > np.quantile(latent, 1.0 - prevalence)
+    if kind == "choose":
+        amount = rng.lognormal(0.5, 1.0, n)
+    else:
+        amount = rng.gamma(0.8, 2.5 * rng.uniform(0.6, 1.6, n_districts)[district])
+    truth = np.where(positive, np.minimum(np.maximum(amount, 0.01), risk), 0.0)
+    found = rng.uniform(0.5, 0.95, n_districts)[district]
+    false_share = rng.uniform(0.02, 0.3, n_districts)[district] * math.sqrt(prevalence)
+    mapped = found * truth * rng.lognormal(-0.1, 0.4, n)
+    if kind == "validate":
+        mapped = np.where(rng.random(n) < 0.15, 0.0, mapped)  # whole plots missed
+    mapped = mapped + np.where(
+        rng.random(n) < false_share, rng.gamma(1.0, 0.3 * truth[positive].mean(), n), 0.0
+    )
+    mapped = np.minimum(mapped, risk)
+    agree = np.minimum(mapped, truth)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        users = np.bincount(district, agree) / np.bincount(district, mapped)
+        producers = np.bincount(district, agree) / np.bincount(district, truth)
+    strata = np.char.add(province.astype(str), np.where(high, "-high", "-low"))
+    frame = Frame(
+        segment_id=np.arange(n).astype(str),
+        stratum=strata,
+        domain=np.char.add("d", district.astype(str)),
+        group=province.astype(str),
+        risk_ha=risk,
+        covariate_ha=mapped,
+    )
+    return Population(
+        frame=frame,
+        truth_ha=truth,
+        icc=intra_cluster(positive.astype(float)),
+        users=(float(np.nanmin(users)), float(np.nanmax(users))),
+        producers=(float(np.nanmin(producers)), float(np.nanmax(producers))),
+    )
+
+
+def intra_cluster(values: np.ndarray) -> float:
+    blocks = values.reshape(-1, BLOCK)
+    between = BLOCK * blocks.mean(axis=1).var(ddof=1)
+    within = blocks.var(axis=1, ddof=1).mean()
+    return float((between - within) / (between + (BLOCK - 1) * within))
+
+
+class Tally:
+    """Running sums of one estimator at one level."""
+
+    def __init__(self) -> None:
+        self.n = self.zero = self.negative = 0
+        self.error = self.square = self.truth = self.cv = 0.0
+        self.n_cv = 0
+        self.miss = {kind: [0, 0] for kind in INTERVALS}
+        self.length = dict.fromkeys(INTERVALS, 0.0)
+
+    def add(self, truth: float, value: float, raw: float, zero: bool, cv: float) -> None:
+        """Count one estimate."""
+        self.n += 1
+        self.zero += zero
+        self.negative += raw < 0.0
+        self.error += value - truth
+        self.square += (value - truth) ** 2
+        self.truth += truth
+        if math.isfinite(cv):
+            self.cv += cv
+            self.n_cv += 1
+
+    def interval(self, kind: str, truth: float, low: float, high: float) -> None:
+        """Count one interval and the side on which it misses."""
+        self.miss[kind][0] += truth > high + 1e-9
+        self.miss[kind][1] += truth < low - 1e-9
+        self.length[kind] += high - low
+
+    def row(self) -> dict[str, float]:
+        """Figures relative to the mean truth."""
+        n = max(self.n, 1)
+        mean = max(self.truth / n, 1e-12)
+        result = {
+            "n": self.n,
+            "bias": self.error / n / mean,
+            "rmse": math.sqrt(self.square / n) / mean,
+            "cv": self.cv / self.n_cv if self.n_cv else math.nan,
+            "zero": self.zero / n,
+            "negative": self.negative / n,
+        }
+        for kind in INTERVALS:
+            above, below = self.miss[kind]
+            result[f"{kind}_coverage"] = 1.0 - (above + below) / n
+            result[f"{kind}_above"] = above / n
+            result[f"{kind}_below"] = below / n
+            result[f"{kind}_length"] = self.length[kind] / n / mean
+        return result
+
+
+def draw(pop: Population, target: int, rng: np.random.Generator) -> Sample:
+    frame = pop.frame
+    strata = np.unique(frame.stratum)
+    n_districts = np.unique(frame.domain).size
+    each = max(2, round(target * n_districts / strata.size))
+    rows = []
+    for label in strata:
+        members = np.flatnonzero(frame.stratum == label)
+        rows.append(rng.choice(members, min(each, members.size), replace=False))
+    index = np.concatenate(rows)
+    return Sample(index=index, y_ha=pop.truth_ha[index])
+
+
+def linears(frame, strata, sample, masks):
+    """Linear forms of every domain by estimator; a missing key where it cannot be had."""
+    design, y = strata.design, sample.y_ha
+    risk = frame.risk_ha
+    result = {}
+    try:
+        columns = regression_columns(frame, strata, slope="group")
+        fit = fit_regression(y, columns[sample.index], design.weight)
+    except EstimationError:
+        fit = None
+    for key, mask in masks.items():
+        inside = mask[sample.index]
+        if not inside.any():
+            continue
+        result["expansion", key] = expansion_linear(design, y, inside), EstimateType.DIRECT
+        result["ratio", key] = (
+            ratio_linear(design, y, risk[sample.index], inside, float(risk[mask].sum())),
+            EstimateType.DIRECT,
+        )
+        if fit is not None:
+            result["regression", key] = (
+                fit.greg(columns[mask].sum(axis=0), inside),
+                EstimateType.ASSISTED,
+            )
+    return result
+
+
+def one_draw(pop, masks, truths, target, rng, tallies, rule):
+    frame = pop.frame
+    sample = draw(pop, target, rng)
+    strata = stratified_design(frame, sample)
+    design = strata.design
+    for (name, key), (linear, kind) in linears(frame, strata, sample, masks).items():
+        level, truth = key[0], truths[key]
+        tally = tallies.setdefault((level, name), Tally())
+        moments = linearised_moments(design, linear.z)
+        se = math.sqrt(float(moments.variance[0]))
+        try:
+            estimate = finish(
+                linear,
+                strata,
+                frame,
+                sample,
+                masks[key],
+                level=0.95,
+                estimate_type=kind,
+                method=name,
+                why="",
+            )
+        except TooFewUnitsError:
+            continue
+        tally.add(truth, estimate.value_ha, linear.value_ha, estimate.n_positive == 0, estimate.cv)
+        naive = max(linear.value_ha, 0.0)
+        for interval, df in (("normal", math.inf), ("t_design", design.df)):
+            half = se * (stats.t.ppf(0.975, df) if math.isfinite(df) else stats.norm.ppf(0.975))
+            tally.interval(interval, truth, max(naive - half, 0.0), naive + half)
+        tally.interval("default", truth, estimate.ci_low_ha, estimate.ci_high_ha)
+    ladder = _Ladder(frame, sample, "regression", rule)
+    for key, mask in masks.items():
+        estimate = ladder._domain(mask, key[1], key[0])
+        if math.isfinite(estimate.value_ha):
+            add_default(tallies, key, "ladder", truths[key], estimate)
+    # One district in turn loses its sampled segments: what the synthetic figure is worth.
+    left_out = rng.choice(np.unique(frame.domain))
+    keep = frame.domain[sample.index] != left_out
+    ladder = _Ladder(
+        frame, Sample(index=sample.index[keep], y_ha=sample.y_ha[keep]), "regression", rule
+    )
+    key = ("district", str(left_out))
+    estimate = ladder.synthetic(masks[key], str(left_out))
+    if estimate is not None:
+        add_default(tallies, key, "synthetic, unsampled", truths[key], estimate)
+
+
+def add_default(tallies, key, name, truth, estimate) -> None:
+    tally = tallies.setdefault((key[0], name), Tally())
+    raw = estimate.value_ha
+    tally.add(truth, raw, raw, estimate.n_positive == 0 and raw == 0.0, estimate.cv)
+    tally.interval("default", truth, estimate.ci_low_ha, estimate.ci_high_ha)
+
+
+def cell(prevalence: float, target: int, runs: int, kind: str, seed: int):
+    tallies: dict[tuple[str, str], Tally] = {}
+    rule = LadderRule()
+    for k in range(POPULATIONS):
+        pop = population(prevalence, 100 * seed + k, kind)
+        rng = np.random.default_rng([seed, k, target])
+        frame = pop.frame
+        masks = {("district", str(d)): frame.domain == d for d in np.unique(frame.domain)} | {
+            ("province", str(g)): frame.group == g for g in np.unique(frame.group)
+        }
+        truths = {key: float(pop.truth_ha[mask].sum()) for key, mask in masks.items()}
+        for _ in range(runs // POPULATIONS):
+            one_draw(pop, masks, truths, target, rng, tallies, rule)
+    return {key: tally.row() for key, tally in sorted(tallies.items())}
+
+
+def describe(kind: str, seed: int) -> None:
+    print(
+        "| positive segments | ICC in blocks of 20 | user's accuracy | producer's accuracy | "
+        "pixel count / truth, by district |"
+    )
+    print("|---|---|---|---|---|")
+    for prevalence in PREVALENCES:
+        pops = [population(prevalence, 100 * seed + k, kind) for k in range(POPULATIONS)]
+        ratios = []
+        for pop in pops:
+            _, code = np.unique(pop.frame.domain, return_inverse=True)
+            truth = np.bincount(code, pop.truth_ha)
+            mapped = np.bincount(code, pop.frame.covariate_ha)
+            ratios += (mapped[truth > 0] / truth[truth > 0]).tolist()
+        low, mid, high = np.quantile(ratios, [0.1, 0.5, 0.9])
+        users = (min(p.users[0] for p in pops), max(p.users[1] for p in pops))
+        found = (min(p.producers[0] for p in pops), max(p.producers[1] for p in pops))
+        print(
+            f"| {prevalence:.0%} | {np.mean([p.icc for p in pops]):.2f} "
+            f"| {users[0]:.2f}-{users[1]:.2f} | {found[0]:.2f}-{found[1]:.2f} "
+            f"| {mid:.2f} (10% to 90%: {low:.2f}-{high:.2f}) |"
+        )
+
+
+HEADER = (
+    "| positive | n/district | estimator | bias | RMSE | CV | all zero | negative | "
+    "normal | t, design df | default | above | below | length |\n"
+    "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|"
+)
+
+
+def line(prevalence: float, target: int, name: str, row: dict[str, float]) -> str:
+    naive = "| - | - "
+    if row["normal_length"] > 0.0:
+        naive = f"| {row['normal_coverage']:.3f} | {row['t_design_coverage']:.3f} "
+    return (
+        f"| {prevalence:.0%} | {target} | {name} | {row['bias']:+.3f} | {row['rmse']:.2f} "
+        f"| {row['cv']:.2f} | {row['zero']:.2f} | {row['negative']:.3f} "
+        f"{naive}"
+        f"| {row['default_coverage']:.3f} | {row['default_above']:.3f} "
+        f"| {row['default_below']:.3f} | {row['default_length']:.1f} |"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", type=int, default=2000)
+    parser.add_argument("--set", choices=["choose", "validate"], default="validate")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, help="JSON file for the figures")
+    arguments = parser.parse_args()
+    seed = arguments.seed or (11 if arguments.set == "choose" else 41)
+    started = time.perf_counter()
+    describe(arguments.set, seed)
+    results = {
+        (prevalence, target): cell(prevalence, target, arguments.runs, arguments.set, seed)
+        for prevalence in PREVALENCES
+        for target in SIZES
+    }
+    for level in ("district", "province"):
+        print(f"\n### {level}\n\n{HEADER}")
+        for (prevalence, target), rows in results.items():
+            for (row_level, name), row in rows.items():
+                if row_level == level:
+                    print(line(prevalence, target, name, row))
+    if arguments.out:
+        flat = [
+            {"prevalence": p, "n": t, "level": level, "estimator": name, **row}
+            for (p, t), rows in results.items()
+            for (level, name), row in rows.items()
+        ]
+        arguments.out.write_text(json.dumps(flat, indent=1) + "\n", encoding="utf-8")
+    print(f"\n{arguments.runs} runs a cell, {time.perf_counter() - started:.0f} s")
+
+
+if __name__ == "__main__":
+    main()
