@@ -1,6 +1,25 @@
-"""Estimators of hectares: numpy in, `survey.types.Estimate` out."""
+"""Estimators of hectares: numpy in, `survey.types.Estimate` out.
 
+Where each lives: `units` frame and sample; `design` designs, variances, df; `intervals` from a
+total to an `Estimate`; `direct` expansion and ratio; `assisted` regression; `calibration`
+GREG weights, post-strata, raking; `synthetic` and `domains` the ladder of districts;
+`covariance` many domains at once; `accuracy` point samples; `replication` bootstrap and
+jackknife; `contrasts` and `means` questionnaire figures; `change` two seasons; `production`
+yield and value; `modes` figures that are not expansions; `reliability` quality labels.
+"""
+
+from survey.estimation.accuracy import (
+    Accuracy,
+    accuracy_of_matrix,
+    accuracy_of_points,
+    error_adjusted_area,
+)
 from survey.estimation.assisted import regression_total
+from survey.estimation.calibration import Calibrated, calibrate, post_stratify
+from survey.estimation.change import ChangeEstimate, change_between, season_total
+from survey.estimation.contrasts import design_effect, mean_contrast, ratio_statistic
+from survey.estimation.covariance import DomainTotals, domain_totals
+from survey.estimation.design import SurveyDesign, linearised_covariance
 from survey.estimation.direct import expansion_total, ratio_total
 from survey.estimation.domains import (
     DomainEstimate,
@@ -9,22 +28,81 @@ from survey.estimation.domains import (
     estimate_ladder,
 )
 from survey.estimation.means import MeanEstimate, mean_by_cluster
+from survey.estimation.modes import (
+    census_with_omission,
+    detected_minimum,
+    field_checked_area,
+    range_only,
+    with_interpreter_variance,
+)
+from survey.estimation.production import (
+    Production,
+    farm_gate_value,
+    mean_yield,
+    opium_yield,
+    production,
+    production_draws,
+    shared_yield_covariance,
+)
 from survey.estimation.reliability import Thresholds, reliability_of
+from survey.estimation.replication import (
+    Replicates,
+    bootstrap_domain_totals,
+    jackknife_weights,
+    percentile_interval,
+    rao_wu_weights,
+    replicate_covariance,
+)
 from survey.estimation.units import Frame, Sample, fill_covariate
 
 __all__ = [
+    "Accuracy",
+    "Calibrated",
+    "ChangeEstimate",
     "DomainEstimate",
+    "DomainTotals",
     "Frame",
     "LadderRule",
     "MeanEstimate",
+    "Production",
+    "Replicates",
     "Sample",
+    "SurveyDesign",
     "Thresholds",
+    "accuracy_of_matrix",
+    "accuracy_of_points",
+    "bootstrap_domain_totals",
+    "calibrate",
+    "census_with_omission",
+    "change_between",
+    "design_effect",
+    "detected_minimum",
+    "domain_totals",
+    "error_adjusted_area",
     "estimate_by_methods",
     "estimate_ladder",
     "expansion_total",
+    "farm_gate_value",
+    "field_checked_area",
     "fill_covariate",
+    "jackknife_weights",
+    "linearised_covariance",
     "mean_by_cluster",
+    "mean_contrast",
+    "mean_yield",
+    "opium_yield",
+    "percentile_interval",
+    "post_stratify",
+    "production",
+    "production_draws",
+    "range_only",
+    "rao_wu_weights",
+    "ratio_statistic",
     "ratio_total",
     "regression_total",
     "reliability_of",
+    "replicate_covariance",
+    "season_total",
+    "shared_yield_covariance",
+    "with_interpreter_variance",
 ]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy import sparse
 
 from survey.errors import EstimationError, TooFewUnitsError
 from survey.estimation.units import Floats, Frame, Ints, Labels, Sample
@@ -87,9 +88,12 @@ class SurveyDesign:
 
 
 def _group_sums(values: Floats, code: Ints, size: int) -> Floats:
-    sums = np.zeros((size, values.shape[1]))
-    np.add.at(sums, code, values)
-    return sums
+    """Sum the rows (n, k) of each code: (size, k)."""
+    n = code.size
+    if size == n and np.array_equal(code, np.arange(n)):
+        return values
+    table = sparse.csr_matrix((np.ones(n), (code, np.arange(n))), shape=(size, n))
+    return np.asarray(table @ values)
 
 
 def _squared_deviations(

@@ -1,0 +1,216 @@
+"""Change between two seasons, with the covariance of segments seen in both."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+from survey.errors import EstimationError
+from survey.estimation.assisted import fit_regression, regression_columns
+from survey.estimation.design import Stratified, linearised_moments, stratified_design
+from survey.estimation.direct import expansion_linear, ratio_linear
+from survey.estimation.intervals import Linear, t_quantile
+from survey.estimation.units import Frame, Sample
+
+__all__ = ["ChangeEstimate", "SeasonTotal", "change_between", "season_total"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SeasonTotal:
+    """A season's total in the form a change needs.
+
+    Attributes
+    ----------
+    harvest_year : int
+    method_version : str
+        Same label, same definitions, frame rules, interpretation key and estimator.
+    comparable_with : frozenset of str
+        Other versions this one was built to be compared with.
+    linear : Linear
+    strata : Stratified
+    segment_id, stratum : str array (n,)
+        Of the sampled segments.
+    n_positive : int
+    """
+
+    harvest_year: int
+    method_version: str
+    comparable_with: frozenset[str]
+    linear: Linear
+    strata: Stratified
+    segment_id: npt.NDArray[np.str_]
+    stratum: npt.NDArray[np.str_]
+    n_positive: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangeEstimate:
+    """Hectares after minus hectares before.
+
+    Attributes
+    ----------
+    value_ha, se_ha, ci_low_ha, ci_high_ha, df : float
+        May be negative; t interval.
+    relative : float
+        Change over the earlier value, a fraction; NaN where that is zero.
+    p_value : float
+        Two-sided, for no change.
+    correlation : float
+        Of the two totals' errors.
+    n_overlap : int
+        Segments seen in both seasons.
+    signed_by : str
+        Who accepted a comparison across a change of method; empty where there is none.
+    why : str
+    """
+
+    value_ha: float
+    se_ha: float
+    ci_low_ha: float
+    ci_high_ha: float
+    df: float
+    relative: float
+    p_value: float
+    correlation: float
+    n_overlap: int
+    signed_by: str
+    why: str
+
+
+def season_total(
+    frame: Frame,
+    sample: Sample,
+    *,
+    harvest_year: int,
+    method_version: str,
+    estimator: str = "expansion",
+    member: npt.ArrayLike | None = None,
+    comparable_with: frozenset[str] = frozenset(),
+) -> SeasonTotal:
+    """Prepare one season for `change_between`.
+
+    Parameters
+    ----------
+    estimator : {"expansion", "ratio", "regression"}
+        The season's own; the ratio is to risk area, the regression has a common slope.
+    """
+    mask = frame.is_member(member)
+    strata = stratified_design(frame, sample)
+    inside = mask[sample.index]
+    if estimator == "expansion":
+        linear = expansion_linear(strata.design, sample.y_ha, inside)
+    elif estimator == "ratio":
+        linear = ratio_linear(
+            strata.design,
+            sample.y_ha,
+            frame.risk_ha[sample.index],
+            inside,
+            float(frame.risk_ha[mask].sum()),
+        )
+    elif estimator == "regression":
+        columns = regression_columns(frame, strata)
+        fit = fit_regression(sample.y_ha, columns[sample.index], strata.design.weight)
+        linear = fit.greg(columns[mask].sum(axis=0), inside)
+    else:
+        raise EstimationError(
+            f'estimator {estimator!r} is unknown; say "expansion", "ratio" or "regression"'
+        )
+    return SeasonTotal(
+        harvest_year=harvest_year,
+        method_version=method_version,
+        comparable_with=comparable_with,
+        linear=linear,
+        strata=strata,
+        segment_id=frame.segment_id[sample.index],
+        stratum=frame.stratum[sample.index],
+        n_positive=int((sample.y_ha[inside] > 0.0).sum()),
+    )
+
+
+def change_between(
+    before: SeasonTotal, after: SeasonTotal, *, level: float = 0.95, signed_by: str = ""
+) -> ChangeEstimate:
+    """Change of a domain's hectares, with the covariance from segments seen in both seasons.
+
+    Raises
+    ------
+    EstimationError
+        The method changed and nobody signed for the comparison; the seasons are not in order;
+        or there is no finding in either season, so that no change can be tested.
+
+    References
+    ----------
+    Tam (1984), J. Royal Statistical Society D 33, 283-289; Holmes and Skinner (2000), GSS
+    Methodology Series 21: cov = sum of N^2 (n12 / (n1 n2) - 1 / N) s12.
+    """
+    if after.harvest_year <= before.harvest_year:
+        raise EstimationError(
+            f"season {after.harvest_year} does not follow {before.harvest_year}; swap them"
+        )
+    same = (
+        before.method_version == after.method_version
+        or before.method_version in after.comparable_with
+    )
+    if not same and not signed_by.strip():
+        raise EstimationError(
+            f"method {after.method_version!r} ({after.harvest_year}) is not comparable with "
+            f"{before.method_version!r} ({before.harvest_year}); no change is computed across a "
+            "break unless someone signs for it: pass signed_by"
+        )
+    if before.n_positive == 0 and after.n_positive == 0:
+        raise EstimationError("the crop was found in neither season; there is no change to test")
+    first = linearised_moments(before.strata.design, before.linear.z)
+    second = linearised_moments(after.strata.design, after.linear.z)
+    v1, v2 = float(first.variance[0]), float(second.variance[0])
+    covariance, n_overlap = _overlap_covariance(before, after)
+    bound = math.sqrt(v1 * v2)
+    covariance = max(-bound, min(covariance, bound))
+    value = after.linear.value_ha - before.linear.value_ha
+    se = math.sqrt(max(v1 + v2 - 2.0 * covariance, 0.0))
+    df = min(float(first.df[0]), float(second.df[0]))
+    half = t_quantile(level, df) * se
+    earlier = before.linear.value_ha
+    p_value = float(2.0 * stats.t.sf(abs(value) / se, df)) if se > 0.0 else math.nan
+    break_note = "" if same else f" Compared across a change of method, signed by {signed_by}."
+    return ChangeEstimate(
+        value_ha=value,
+        se_ha=se,
+        ci_low_ha=value - half,
+        ci_high_ha=value + half,
+        df=df,
+        relative=value / earlier if earlier > 0.0 else math.nan,
+        p_value=p_value,
+        correlation=covariance / bound if bound > 0.0 else 0.0,
+        n_overlap=n_overlap,
+        signed_by="" if same else signed_by,
+        why=f"{n_overlap} segments were seen in both seasons." + break_note,
+    )
+
+
+def _overlap_covariance(before: SeasonTotal, after: SeasonTotal) -> tuple[float, int]:
+    """Covariance of the two totals from common segments that kept their stratum."""
+    common, rows1, rows2 = np.intersect1d(
+        before.segment_id, after.segment_id, assume_unique=True, return_indices=True
+    )
+    kept = before.stratum[rows1] == after.stratum[rows2]
+    rows1, rows2 = rows1[kept], rows2[kept]
+    design1, design2 = before.strata.design, after.strata.design
+    total = 0.0
+    for label in np.unique(design1.stratum[rows1]):
+        inside = design1.stratum[rows1] == label
+        n12 = int(inside.sum())
+        if n12 < 2:
+            continue  # no covariance can be estimated; leaving it out widens the interval
+        a, b = rows1[inside], rows2[inside]
+        n1 = int((design1.stratum == label).sum())
+        n2 = int((design2.stratum == design2.stratum[b[0]]).sum())
+        z1, z2 = before.linear.z[a], after.linear.z[b]
+        s12 = float(((z1 - z1.mean()) * (z2 - z2.mean())).sum()) / (n12 - 1)
+        size = math.inf if design1.n_frame is None else float(design1.n_frame[a[0]])
+        # Tam (1984), for weighted contributions z: (n12 - n1 n2 / N) s12.
+        total += (n12 - n1 * n2 / size) * s12
+    return total, int(common.size)
