@@ -120,7 +120,8 @@ s = time.perf_counter()
 a = svy.Sample(d, svy.Design(stratum="stratum", wgt="w", pop_size="nh"))
 a.estimation.total("y", by="district"); a.estimation.ratio("y", "risk", by="district")
 t = time.perf_counter() - s
-b = svy.Sample(d, svy.Design(stratum="stratum", wgt="w", psu="id")).weighting.create_bs_wgts(n_reps=1000)
+b = svy.Sample(d, svy.Design(stratum="stratum", wgt="w", psu="id"))
+b = b.weighting.create_bs_wgts(n_reps=1000)
 b.estimation.total("y", by="district", method="replication")
 b.estimation.ratio("y", "risk", by="district", method="replication")
 print(f"{time.perf_counter() - s:.2f} s (linearised totals and ratios {t:.2f} s), "
