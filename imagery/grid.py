@@ -1,0 +1,174 @@
+"""Grids of pixels: where they lie, how they are cut into blocks, how many hectares a pixel has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import shapely
+from affine import Affine
+from pyproj import CRS
+
+from imagery.errors import GridError
+from survey.areas import geodesic_area_ha
+
+__all__ = ["Block", "Grid", "pixel_area_ha"]
+
+# Pixel areas vary slowly: a lattice this coarse, interpolated, is exact to about 1e-6.
+_LATTICE_PIXELS = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """A rectangle of pixels: first row and column, and how many of each."""
+
+    row: int
+    col: int
+    rows: int
+    cols: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return (self.rows, self.cols)
+
+    @property
+    def window(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Row and column ranges, as rasterio reads them."""
+        return ((self.row, self.row + self.rows), (self.col, self.col + self.cols))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grid:
+    """A north-up grid of pixels.
+
+    Attributes
+    ----------
+    crs : pyproj.CRS
+    transform : affine.Affine
+        Pixel (col, row) to easting/longitude and northing/latitude.
+    shape : tuple of int
+        Rows and columns.
+
+    Raises
+    ------
+    GridError
+        No reference system, or a rotated or flipped grid.
+    """
+
+    crs: CRS
+    transform: Affine
+    shape: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        t = self.transform
+        if t.b or t.d or t.a <= 0.0 or t.e >= 0.0:
+            raise GridError(
+                f"grid with transform {tuple(t)[:6]} is rotated or not north-up; warp it to a "
+                "north-up grid first (gdalwarp)"
+            )
+        if min(self.shape) < 1:
+            raise GridError(f"grid of {self.shape[0]} x {self.shape[1]} pixels is empty")
+
+    @classmethod
+    def of(cls, dataset: Any, *, source: str) -> Grid:
+        """Grid of an open rasterio dataset; `source` names it in messages."""
+        if dataset.crs is None:
+            raise GridError(
+                f"{source} carries no coordinate reference system; set it (gdal_edit.py -a_srs "
+                "EPSG:...), it is never guessed"
+            )
+        try:
+            return cls(
+                crs=CRS.from_user_input(dataset.crs),
+                transform=dataset.transform,
+                shape=(dataset.height, dataset.width),
+            )
+        except GridError as error:
+            raise GridError(f"{source}: {error}") from error
+
+    @property
+    def bounds(self) -> tuple[float, float, float, float]:
+        """West, south, east, north in the units of the reference system."""
+        rows, cols = self.shape
+        t = self.transform
+        return (t.c, t.f + rows * t.e, t.c + cols * t.a, t.f)
+
+    def blocks(self, size: int) -> Iterator[Block]:
+        """Blocks of at most `size` pixels a side, row by row, covering the grid once."""
+        rows, cols = self.shape
+        for row in range(0, rows, size):
+            for col in range(0, cols, size):
+                yield Block(
+                    row=row, col=col, rows=min(size, rows - row), cols=min(size, cols - col)
+                )
+
+    def window_of(self, bounds: tuple[float, float, float, float]) -> Block | None:
+        """Smallest block of whole pixels that holds the bounds; None where nothing overlaps."""
+        west, south, east, north = bounds
+        t = self.transform
+        first_col = max(0, int(np.floor((west - t.c) / t.a)))
+        last_col = min(self.shape[1], int(np.ceil((east - t.c) / t.a)))
+        first_row = max(0, int(np.floor((north - t.f) / t.e)))
+        last_row = min(self.shape[0], int(np.ceil((south - t.f) / t.e)))
+        if first_col >= last_col or first_row >= last_row:
+            return None
+        return Block(
+            row=first_row, col=first_col, rows=last_row - first_row, cols=last_col - first_col
+        )
+
+    def block_bounds(self, block: Block) -> tuple[float, float, float, float]:
+        """West, south, east, north of a block."""
+        t = self.transform
+        west = t.c + block.col * t.a
+        north = t.f + block.row * t.e
+        return (west, north + block.rows * t.e, west + block.cols * t.a, north)
+
+
+def pixel_area_ha(grid: Grid, block: Block | None = None) -> npt.NDArray[np.float64]:
+    """Area of every pixel on the ellipsoid, in hectares, whatever the reference system.
+
+    A projected square metre is not a square metre on the ground (0.08% less on the central
+    meridian of a UTM zone), and a degree shrinks with latitude. Areas are computed
+    geodesically on a lattice and interpolated.
+
+    Parameters
+    ----------
+    grid : Grid
+    block : Block, optional
+        Part of the grid; the whole by default.
+
+    Returns
+    -------
+    float array (rows, cols)
+    """
+    block = block or Block(row=0, col=0, rows=grid.shape[0], cols=grid.shape[1])
+    row = _lattice(block.row, block.rows)
+    # On a geographic grid the area depends on the row alone.
+    col = (
+        np.array([block.col], dtype=float)
+        if grid.crs.is_geographic
+        else _lattice(block.col, block.cols)
+    )
+    if grid.crs.is_geographic:
+        row = np.arange(block.row, block.row + block.rows, dtype=float)
+    t = grid.transform
+    west = t.c + col * t.a
+    north = t.f + row * t.e
+    x, y = np.meshgrid(west, north)
+    cells = shapely.box(x, y + t.e, x + t.a, y)
+    area = geodesic_area_ha(cells.ravel(), grid.crs).reshape(cells.shape)
+    if grid.crs.is_geographic:
+        return np.repeat(area, block.cols, axis=1)
+    rows = np.arange(block.row, block.row + block.rows)
+    cols = np.arange(block.col, block.col + block.cols)
+    along_cols = np.array([np.interp(cols, col, line) for line in area])
+    return np.array([np.interp(rows, row, line) for line in along_cols.T]).T
+
+
+def _lattice(first: int, count: int) -> npt.NDArray[np.float64]:
+    nodes = max(2, int(np.ceil(count / _LATTICE_PIXELS)) + 1)
+    return np.unique(np.rint(np.linspace(first, first + count - 1, nodes)))

@@ -1,0 +1,73 @@
+"""Spectral indices: reflectance arrays in, index arrays out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from imagery.errors import SceneError
+
+__all__ = ["INDICES", "compute_index", "required_bands"]
+
+Array = npt.NDArray[np.float32]
+
+
+def _normalised(high: str, low: str) -> tuple[tuple[str, ...], Callable[..., Array]]:
+    def index(a: Array, b: Array) -> Array:
+        total = a + b
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratio = (a - b) / total
+        # Dark water can have no light in both bands: no contrast, not a missing value.
+        return np.where(total == 0.0, np.float32(0.0), ratio).astype(np.float32)
+
+    return (high, low), index
+
+
+#: Name to the bands it needs, in order, and the function of their reflectance.
+#: ndvi Rouse et al. 1974; ndre Barnes et al. 2000; ndmi Gao 1996 (also called NDWI);
+#: gndvi Gitelson et al. 1996; psri Merzlyak et al. 1999; evi2 Jiang et al. 2008.
+INDICES: Mapping[str, tuple[tuple[str, ...], Callable[..., Array]]] = {
+    "ndvi": _normalised("nir", "red"),
+    "ndre": _normalised("nir", "rededge"),
+    "ndmi": _normalised("nir", "swir1"),
+    "gndvi": _normalised("nir", "green"),
+    "psri": (
+        ("red", "blue", "rededge"),
+        lambda red, blue, edge: (red - blue) / np.maximum(edge, np.float32(0.01)),
+    ),
+    "evi2": (
+        ("nir", "red"),
+        lambda nir, red: np.float32(2.5) * (nir - red) / (nir + np.float32(2.4) * red + 1),
+    ),
+}
+
+
+def required_bands(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Bands that the named indices need, without repetition.
+
+    Raises
+    ------
+    SceneError
+        An index that is not known, with the known ones.
+    """
+    unknown = [name for name in names if name not in INDICES]
+    if unknown:
+        raise SceneError(
+            f"index {', '.join(unknown)} is not known; choose from {', '.join(INDICES)}"
+        )
+    return tuple(dict.fromkeys(band for name in names for band in INDICES[name][0]))
+
+
+def compute_index(name: str, reflectance: Mapping[str, Array]) -> Array:
+    """One index from reflectance by band name; NaN where a band is NaN.
+
+    Parameters
+    ----------
+    name : str
+        A key of `INDICES`.
+    reflectance : mapping of band name to float32 array, any one shape
+    """
+    bands, function = INDICES[name]
+    return function(*(reflectance[band] for band in bands)).astype(np.float32)

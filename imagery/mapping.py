@@ -1,0 +1,205 @@
+"""Scenes to features to maps, block by block: memory does not grow with the raster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from imagery.catalog import SceneStack
+from imagery.classify import CropModel
+from imagery.errors import SceneError
+from imagery.grid import Block
+from imagery.indices import compute_index, required_bands
+from imagery.raster import CogWriter, open_raster, read_block
+
+__all__ = ["UNOBSERVED", "FeatureSpec", "block_features", "map_scenes"]
+
+#: Class code of pixels without enough clear observations.
+UNOBSERVED = 0
+_NO_PROBABILITY = 255
+
+_COLOURS = (
+    (214, 39, 40), (255, 187, 120), (44, 160, 44), (152, 223, 138), (31, 119, 180),
+    (148, 103, 189), (140, 86, 75), (227, 119, 194), (188, 189, 34), (23, 190, 207),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeatureSpec:
+    """What a pixel is described by.
+
+    Attributes
+    ----------
+    indices : tuple of str
+        Names of `imagery.indices.INDICES`, computed on every date.
+    min_clear : int
+        Clear dates below which a pixel counts as unobserved.
+    """
+
+    indices: tuple[str, ...]
+    min_clear: int = 3
+
+
+def block_features(
+    stack: SceneStack, spec: FeatureSpec, block: Block
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_], npt.NDArray[np.uint8]]:
+    """Features of the pixels of one block.
+
+    Every date gives its reflectance bands and indices; where a date is masked its reflectance
+    is interpolated linearly in time between the clear dates around it (the nearest one at the
+    ends of the season).
+
+    Returns
+    -------
+    features : float32 array (dates x (bands + indices), rows, cols)
+        NaN where a pixel was never clear.
+    is_observed : bool array (rows, cols)
+        At least `min_clear` clear dates.
+    n_clear : uint8 array (rows, cols)
+    """
+    bands = stack.scenes[0].bands
+    _require_bands(stack, spec)
+    n_dates = len(stack.scenes)
+    reflectance = np.empty((n_dates, len(bands), *block.shape), dtype=np.float32)
+    clear = np.empty((n_dates, *block.shape), dtype=bool)
+    for number, scene in enumerate(stack.scenes):
+        order = [scene.bands.index(band) + 1 for band in bands]
+        with open_raster(scene.path) as image:
+            stored = read_block(image, block, indexes=order)
+            nodata = image.nodata
+        with open_raster(scene.mask_path) as mask:
+            clear[number] = np.isin(read_block(mask, block, indexes=1), scene.mask_clear)
+        values = stored.astype(np.float32)
+        clear[number] &= np.isfinite(values).all(axis=0)
+        if nodata is not None:
+            clear[number] &= (stored != nodata).all(axis=0)
+        reflectance[number] = values * np.float32(scene.scale) + np.float32(scene.offset)
+    n_clear = clear.sum(axis=0).astype(np.uint8)
+    days = np.array([scene.acquired.toordinal() for scene in stack.scenes], dtype=np.float32)
+    _interpolate(reflectance, clear, days)
+    layers = [reflectance]
+    for number in range(n_dates):
+        by_name = dict(zip(bands, reflectance[number], strict=True))
+        layers.append(
+            np.stack([compute_index(name, by_name) for name in spec.indices])[None]
+            if spec.indices
+            else np.empty((1, 0, *block.shape), dtype=np.float32)
+        )
+    features = np.concatenate([layers[0], np.concatenate(layers[1:])], axis=1).reshape(
+        -1, *block.shape
+    )
+    return features, n_clear >= spec.min_clear, n_clear
+
+
+def _require_bands(stack: SceneStack, spec: FeatureSpec) -> None:
+    bands = stack.scenes[0].bands
+    for scene in stack.scenes:
+        missing = [band for band in bands if band not in scene.bands]
+        if missing:
+            raise SceneError(
+                f"{scene.path.name} lacks band {', '.join(missing)} that "
+                f"{stack.scenes[0].path.name} has; give scenes with the same bands"
+            )
+    absent = [band for band in required_bands(spec.indices) if band not in bands]
+    if absent:
+        raise SceneError(
+            f"band {', '.join(absent)} is needed by the indices {', '.join(spec.indices)} but the "
+            f"scenes have {', '.join(bands)}; leave the index out of survey.toml"
+        )
+
+
+def _interpolate(
+    values: npt.NDArray[np.float32],
+    clear: npt.NDArray[np.bool_],
+    days: npt.NDArray[np.float32],
+) -> None:
+    """Fill masked dates in place, linearly in time; NaN where no date is clear."""
+    n = len(days)
+    step = np.arange(n)[:, None, None]
+    before = np.maximum.accumulate(np.where(clear, step, -1), axis=0)
+    after = np.minimum.accumulate(np.where(clear, step, n)[::-1], axis=0)[::-1]
+    never = ~clear.any(axis=0)
+    source = values.copy()
+    for number in range(n):
+        hidden = ~clear[number] & ~never
+        if hidden.any():
+            row, col = np.nonzero(hidden)
+            low, high = before[number][hidden], after[number][hidden]
+            # At the ends of the season only one side exists.
+            low = np.where(low < 0, high, low)
+            high = np.where(high >= n, low, high)
+            span = days[high] - days[low]
+            share = np.where(span > 0, (days[number] - days[low]) / np.maximum(span, 1), 0.0)
+            share = share.astype(np.float32)[:, None]
+            values[number][:, row, col] = (
+                (1.0 - share) * source[low, :, row, col] + share * source[high, :, row, col]
+            ).T
+        values[number][:, never] = np.nan
+
+
+def map_scenes(
+    stack: SceneStack,
+    model: CropModel,
+    spec: FeatureSpec,
+    *,
+    class_map: Path,
+    probability: Path,
+    crops: Sequence[str],
+    progress: Callable[[int, int], None] | None = None,
+    block_size: int = 512,
+) -> None:
+    """Write the class map and the probability map as valid COGs.
+
+    Parameters
+    ----------
+    class_map : Path
+        uint8, 0 = unobserved, 1..k = the model's classes; colour table, class names in tags.
+    probability : Path
+        uint8 percent per crop, nodata 255.
+    crops : sequence of str
+        Crops that get a probability band; one that was not trained is nodata everywhere.
+    progress : callable (done, total) in blocks
+    block_size : int
+        Pixels a side of a block; bounds the memory.
+    """
+    blocks = list(stack.grid.blocks(block_size))
+    colours = {UNOBSERVED: (0, 0, 0, 0)}
+    colours |= {
+        code: (*_COLOURS[(code - 1) % len(_COLOURS)], 255)
+        for code in range(1, len(model.class_names) + 1)
+    }
+    tags = {f"CLASS_{code}": name for code, name in enumerate(model.class_names, start=1)}
+    position = [model.class_names.index(c) if c in model.class_names else None for c in crops]
+    with ExitStack() as files:
+        classes = files.enter_context(
+            CogWriter(
+                class_map,
+                stack.grid,
+                bands=["class"],
+                nodata=UNOBSERVED,
+                colours=colours,
+                tags=tags,
+            )
+        )
+        chances = files.enter_context(
+            CogWriter(probability, stack.grid, bands=list(crops), nodata=_NO_PROBABILITY)
+        )
+        for done, block in enumerate(blocks, start=1):
+            features, observed, _ = block_features(stack, spec, block)
+            code = np.full(block.shape, UNOBSERVED, dtype=np.uint8)
+            percent = np.full((len(crops), *block.shape), _NO_PROBABILITY, dtype=np.uint8)
+            if observed.any():
+                scores = model.predict_proba(np.ascontiguousarray(features[:, observed].T))
+                code[observed] = scores.argmax(axis=1).astype(np.uint8) + 1
+                for band, column in enumerate(position):
+                    if column is not None:
+                        percent[band][observed] = np.rint(100.0 * scores[:, column])
+            classes.write(code[None], block)
+            chances.write(percent, block)
+            if progress is not None:
+                progress(done, len(blocks))

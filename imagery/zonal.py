@@ -1,0 +1,195 @@
+"""Exact hectares of classes in polygons, and training pixels of plots.
+
+Coverage fractions are exact (exactextract) and each pixel counts with its true area on the
+ellipsoid. Work goes block by block, so a polygon may be as large as a country.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import shapely
+from exactextract import exact_extract
+from exactextract.raster import NumPyRasterSource
+
+from imagery.catalog import SceneStack
+from imagery.errors import GridError, TrainingError
+from imagery.grid import Block, Grid, pixel_area_ha
+from imagery.mapping import UNOBSERVED, FeatureSpec, block_features
+from imagery.raster import open_raster, read_block
+from survey.areas import geodesic_area_ha
+
+__all__ = ["TrainingTable", "class_hectares", "training_pixels"]
+
+_BLOCK = 512
+# Straight edges bend when reprojected; vertices this dense keep them in place (degrees, metres).
+_DENSE = {True: 0.005, False: 500.0}
+# Pixels mostly outside their plot show something else.
+_MIN_TRAINING_COVERAGE = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingTable:
+    """Pixels of training plots.
+
+    Attributes
+    ----------
+    features : float32 array (n, f)
+    class_name, plot_id : object arrays (n,)
+    weight : float array (n,)
+        Share of the pixel inside its plot, 0.5-1.
+    """
+
+    features: npt.NDArray[np.float32]
+    class_name: npt.NDArray[np.object_]
+    plot_id: npt.NDArray[np.object_]
+    weight: npt.NDArray[np.float64]
+
+
+def class_hectares(class_map: Path, zones: gpd.GeoDataFrame, id_column: str) -> pd.DataFrame:
+    """Hectares of every class in every zone.
+
+    Land of a zone that the raster does not reach counts as unobserved (class 0), so the
+    hectares of a zone always sum to its geodesic area.
+
+    Parameters
+    ----------
+    class_map : Path
+        uint8 raster, 0 = unobserved.
+    zones : GeoDataFrame
+        Polygons in any reference system.
+    id_column : str
+        Column that identifies a zone.
+
+    Returns
+    -------
+    DataFrame
+        Columns `id_column`, class_code, ha; only classes that occur, sorted.
+
+    Raises
+    ------
+    GridError
+        The zones carry no reference system, or none of them meets the raster.
+    """
+    with open_raster(class_map) as dataset:
+        grid = Grid.of(dataset, source=class_map.name)
+        shapes = _on_grid(zones, grid, source=class_map.name)
+        sums = np.zeros((len(zones), 256))
+        for block in grid.blocks(_BLOCK):
+            parts = list(_coverage(shapes, grid, block))
+            if not parts:
+                continue
+            codes = read_block(dataset, block, indexes=1).ravel()
+            area = pixel_area_ha(grid, block).ravel()
+            for zone, pixel, share in parts:
+                sums[zone] += np.bincount(codes[pixel], weights=share * area[pixel], minlength=256)
+    whole = geodesic_area_ha(zones.geometry.to_numpy(), zones.crs)
+    outside = np.maximum(whole - sums.sum(axis=1), 0.0)
+    # What is left over after exact coverage is rounding unless the raster ends inside.
+    sums[:, UNOBSERVED] += np.where(outside > 1e-4 * whole, outside, 0.0)
+    rows, codes_found = np.nonzero(sums)
+    return pd.DataFrame(
+        {
+            id_column: zones[id_column].to_numpy()[rows],
+            "class_code": codes_found,
+            "ha": sums[rows, codes_found],
+        }
+    )
+
+
+def training_pixels(
+    stack: SceneStack, spec: FeatureSpec, plots: gpd.GeoDataFrame
+) -> TrainingTable:
+    """Features of the clear pixels that lie mostly inside a training plot.
+
+    Parameters
+    ----------
+    plots : GeoDataFrame with plot_id, class_name and polygons, in any reference system
+
+    Raises
+    ------
+    GridError
+        No plot meets the scenes.
+    TrainingError
+        No plot has a clear pixel.
+    """
+    shapes = _on_grid(plots, stack.grid, source="the scenes")
+    features, zone_of, weight = [], [], []
+    for block in stack.grid.blocks(_BLOCK):
+        parts = list(_coverage(shapes, stack.grid, block))
+        if not parts:
+            continue
+        layers, observed, _ = block_features(stack, spec, block)
+        flat, clear = layers.reshape(len(layers), -1), observed.ravel()
+        for zone, pixel, share in parts:
+            used = clear[pixel] & (share >= _MIN_TRAINING_COVERAGE)
+            features.append(flat[:, pixel[used]].T)
+            zone_of.append(np.full(int(used.sum()), zone))
+            weight.append(share[used])
+    rows = np.concatenate(zone_of) if zone_of else np.empty(0, dtype=int)
+    if not len(rows):
+        raise TrainingError(
+            "no training plot has a pixel with enough clear dates; lower min_clear or add plots"
+        )
+    return TrainingTable(
+        features=np.ascontiguousarray(np.concatenate(features)),
+        class_name=plots["class_name"].to_numpy(dtype=object)[rows],
+        plot_id=plots["plot_id"].to_numpy(dtype=object)[rows],
+        weight=np.concatenate(weight),
+    )
+
+
+def _on_grid(zones: gpd.GeoDataFrame, grid: Grid, *, source: str) -> npt.NDArray[np.object_]:
+    """Zones in the grid's reference system, at least one of them on the grid."""
+    if zones.crs is None:
+        raise GridError("the polygons carry no coordinate reference system; set it")
+    shapes = zones.geometry
+    if zones.crs != grid.crs:
+        dense = shapely.segmentize(shapes.to_numpy(), _DENSE[zones.crs.is_geographic])
+        shapes = gpd.GeoSeries(dense, crs=zones.crs).to_crs(grid.crs)
+    extent = shapely.box(*grid.bounds)
+    on_grid: npt.NDArray[np.object_] = shapes.to_numpy()
+    if not shapely.intersects(extent, on_grid).any():
+        west, south, east, north = shapes.total_bounds
+        raise GridError(
+            f"no overlap: the polygons span {west:g} {south:g} {east:g} {north:g}, {source} spans "
+            f"{' '.join(f'{value:g}' for value in grid.bounds)} (both in {grid.crs.to_string()}); "
+            "check that both cover the same place and name the right CRS"
+        )
+    return on_grid
+
+
+def _coverage(
+    shapes: npt.NDArray[np.object_], grid: Grid, block: Block
+) -> Iterator[tuple[int, npt.NDArray[np.int64], npt.NDArray[np.float64]]]:
+    """For each zone that meets the block: its number, pixels (flat) and their covered share."""
+    west, south, east, north = grid.block_bounds(block)
+    frame = shapely.box(west, south, east, north)
+    near = np.flatnonzero(shapely.intersects(frame, shapes))
+    if not len(near):
+        return
+    n_pixels = block.rows * block.cols
+    whole = shapely.covers(shapes[near], frame)
+    for zone in near[whole]:
+        yield int(zone), np.arange(n_pixels), np.ones(n_pixels)
+    partial = near[~whole]
+    if not len(partial):
+        return
+    numbers = np.arange(n_pixels, dtype=np.int32).reshape(block.shape)
+    source = NumPyRasterSource(
+        numbers, xmin=west, ymin=south, xmax=east, ymax=north, srs_wkt=grid.crs.to_wkt()
+    )
+    vectors = gpd.GeoDataFrame({"zone": partial}, geometry=list(shapes[partial]), crs=grid.crs)
+    table = exact_extract(
+        source, vectors, ["values", "coverage"], include_cols=["zone"], output="pandas"
+    )
+    for row in table.itertuples():
+        pixel = np.asarray(row.values, dtype=np.int64)
+        if len(pixel):
+            yield int(row.zone), pixel, np.asarray(row.coverage, dtype=np.float64)

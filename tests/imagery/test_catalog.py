@@ -1,0 +1,70 @@
+"""Scenes that do not fit together are refused by name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest_scenes import write_scene
+
+from imagery.catalog import read_scenes
+from imagery.errors import GridError, ImageryError, SceneError
+
+
+def test_scenes_come_in_order_of_date(make_scenes: Callable[..., Path]) -> None:
+    stack = read_scenes(make_scenes(n_dates=3))
+    days = [scene.acquired for scene in stack.scenes]
+    assert days == sorted(days)
+    assert stack.grid.shape == (40, 50)
+
+
+def edit(path: Path, **changes: Any) -> None:
+    meta = {**json.loads(path.read_text()), **changes}
+    path.write_text(json.dumps({key: value for key, value in meta.items() if value is not None}))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"date": "2026-13-01"}, "month must be in"),
+        ({"date": None}, "key 'date' is missing"),
+        ({"bands": ["blue", "green"]}, "has 6 bands, its sidecar names 2"),
+        ({"mask": "elsewhere.tif"}, "names elsewhere.tif, which does not exist"),
+        ({"mask": "../elsewhere.tif"}, "must lie beside the image"),
+        ({"scale": "much"}, "could not convert"),
+        ({"date": "2026-01-11"}, "have the same date"),
+    ],
+)
+def test_malformed_sidecars(
+    make_scenes: Callable[..., Path], changes: dict[str, Any], message: str
+) -> None:
+    folder = make_scenes(n_dates=2)
+    edit(sorted(folder.glob("*.json"))[0], **changes)
+    with pytest.raises(SceneError, match=message):
+        read_scenes(folder)
+
+
+def test_missing_folder_image_and_reference_system(
+    tmp_path: Path, make_scenes: Callable[..., Path]
+) -> None:
+    with pytest.raises(SceneError, match="holds no scene sidecars"):
+        read_scenes(tmp_path / "none")
+    folder = make_scenes(n_dates=2)
+    write_scene(folder, 5, np.ones((6, 40, 50)), crs=None)
+    with pytest.raises(GridError, match="no coordinate reference system"):
+        read_scenes(folder)
+
+
+def test_shifted_grid_and_truncated_file(make_scenes: Callable[..., Path]) -> None:
+    folder = make_scenes(n_dates=2)
+    extra = write_scene(folder, 5, np.ones((6, 40, 50)), west=500_003.0)
+    with pytest.raises(SceneError, match="lies on another grid"):
+        read_scenes(folder)
+    image = extra.with_suffix(".tif")
+    image.write_bytes(image.read_bytes()[:100])
+    with pytest.raises(ImageryError, match=image.name):
+        read_scenes(folder)

@@ -1,0 +1,130 @@
+"""Hectares in polygons are exact, whatever the reference system."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+import pytest
+import rasterio
+import shapely
+from affine import Affine
+from pyproj import CRS
+
+from imagery.catalog import read_scenes
+from imagery.errors import GridError, TrainingError
+from imagery.grid import Grid, pixel_area_ha
+from imagery.mapping import FeatureSpec
+from imagery.zonal import class_hectares, training_pixels
+from survey.areas import geodesic_area_ha
+
+X, Y = 500_000.0, 2_300_000.0
+
+
+def write_map(path: Path, codes: np.ndarray, crs: str = "EPSG:32647", pixel: float = 10.0) -> Grid:
+    transform = (
+        Affine(pixel, 0, X, 0, -pixel, Y)
+        if crs == "EPSG:32647"
+        else Affine(pixel, 0, 98.0, 0, -pixel, 21.0)
+    )
+    with rasterio.open(
+        path, "w", driver="GTiff", width=codes.shape[1], height=codes.shape[0], count=1,
+        dtype="uint8", nodata=0, crs=crs, transform=transform, tiled=True, blockxsize=256,
+        blockysize=256,
+    ) as out:  # fmt: skip
+        out.write(codes.astype(np.uint8), 1)
+    return Grid(crs=CRS.from_user_input(crs), transform=transform, shape=codes.shape)
+
+
+def zones(*shapes: shapely.Geometry, crs: str = "EPSG:32647") -> gpd.GeoDataFrame:
+    return gpd.GeoDataFrame(
+        {"zone": [f"Z{i}" for i in range(len(shapes))]}, geometry=list(shapes), crs=crs
+    )
+
+
+def test_half_pixels_by_hand(tmp_path: Path) -> None:
+    grid = write_map(tmp_path / "m.tif", np.array([[1, 2], [1, 0]]))
+    pixel = pixel_area_ha(grid)[0, 0]
+    # Covers the left column wholly and half of the right one.
+    table = class_hectares(tmp_path / "m.tif", zones(shapely.box(X, Y - 20, X + 15, Y)), "zone")
+    ha = table.set_index("class_code")["ha"]
+    assert ha[1] == pytest.approx(2.0 * pixel, rel=1e-6)
+    assert ha[2] == pytest.approx(0.5 * pixel, rel=1e-6)
+    assert ha[0] == pytest.approx(0.5 * pixel, rel=1e-6)
+
+
+@pytest.mark.parametrize(("crs", "pixel"), [("EPSG:32647", 10.0), ("EPSG:4326", 0.0001)])
+def test_a_partition_sums_to_the_whole_across_blocks(
+    tmp_path: Path, crs: str, pixel: float
+) -> None:
+    rng = np.random.default_rng(5)
+    codes = rng.integers(0, 4, (1100, 700))
+    grid = write_map(tmp_path / "m.tif", codes, crs, pixel)
+    west, south, east, north = grid.bounds
+    middle_x, middle_y = west + 0.371 * (east - west), south + 0.618 * (north - south)
+    parts = zones(
+        shapely.Polygon([(west, south), (middle_x, south), (middle_x, middle_y), (west, north)]),
+        shapely.Polygon(
+            [(middle_x, south), (east, south), (east, north), (west, north), (middle_x, middle_y)]
+        ),
+        crs=crs,
+    )
+    table = class_hectares(tmp_path / "m.tif", parts, "zone")
+    by_class = table.groupby("class_code")["ha"].sum()
+    area = pixel_area_ha(grid)
+    for code in range(4):
+        assert by_class[code] == pytest.approx(area[codes == code].sum(), rel=1e-6)
+    whole = table.groupby("zone")["ha"].sum()
+    np.testing.assert_allclose(whole, geodesic_area_ha(parts.geometry, crs), rtol=1e-4)
+
+
+def test_small_fields_are_exact_and_other_reference_systems_agree(tmp_path: Path) -> None:
+    write_map(tmp_path / "m.tif", np.ones((200, 200)))
+    rng = np.random.default_rng(7)
+    fields = [
+        shapely.affinity.rotate(
+            shapely.box(X + x, Y - y - 40, X + x + 60, Y - y), float(angle), origin="center"
+        )
+        for x, y, angle in rng.uniform([100, 100, 0], [1700, 1700, 180], (30, 3))
+    ]
+    utm = zones(*fields)
+    found = class_hectares(tmp_path / "m.tif", utm, "zone").set_index("zone")["ha"]
+    true_ha = geodesic_area_ha(utm.geometry, utm.crs)
+    np.testing.assert_allclose(found[utm["zone"]], true_ha, rtol=1e-5)
+    degrees = class_hectares(tmp_path / "m.tif", utm.to_crs("EPSG:4326"), "zone")
+    np.testing.assert_allclose(degrees.set_index("zone")["ha"][utm["zone"]], true_ha, rtol=1e-5)
+
+
+def test_land_beyond_the_raster_is_unobserved_not_absent(tmp_path: Path) -> None:
+    write_map(tmp_path / "m.tif", np.ones((10, 10)))
+    half_out = zones(shapely.box(X - 100, Y - 100, X + 100, Y))
+    ha = class_hectares(tmp_path / "m.tif", half_out, "zone").set_index("class_code")["ha"]
+    assert ha[0] == pytest.approx(1.0, rel=1e-3)
+    assert ha[1] == pytest.approx(1.0, rel=1e-3)
+
+
+def test_no_overlap_and_no_reference_system(tmp_path: Path) -> None:
+    write_map(tmp_path / "m.tif", np.ones((10, 10)))
+    with pytest.raises(GridError, match="no overlap: the polygons span 600000"):
+        class_hectares(tmp_path / "m.tif", zones(shapely.box(6e5, 2e6, 6.1e5, 2.1e6)), "zone")
+    bare = gpd.GeoDataFrame({"zone": ["Z"]}, geometry=[shapely.box(0, 0, 1, 1)])
+    with pytest.raises(GridError, match="no coordinate reference system"):
+        class_hectares(tmp_path / "m.tif", bare, "zone")
+
+
+def test_training_pixels_lie_mostly_inside_their_plot(make_scenes: Callable[..., Path]) -> None:
+    stack = read_scenes(make_scenes())
+    plots = gpd.GeoDataFrame(
+        {"plot_id": ["A", "B"], "class_name": ["poppy", "forest"]},
+        # A: 2 x 2 whole pixels and a column covered by 40%; B: two columns, 70% and 100%.
+        geometry=[shapely.box(X, Y - 20, X + 24, Y), shapely.box(X + 103, Y - 10, X + 120, Y)],
+        crs="EPSG:32647",
+    )
+    table = training_pixels(stack, FeatureSpec(indices=()), plots)
+    assert table.plot_id.tolist() == ["A"] * 4 + ["B"] * 2
+    np.testing.assert_allclose(sorted(table.weight[4:]), [0.7, 1.0], atol=1e-6)
+    assert table.features.shape == (6, 4 * 6)
+    with pytest.raises(TrainingError, match="no training plot has a pixel"):
+        training_pixels(stack, FeatureSpec(indices=(), min_clear=9), plots)
