@@ -177,13 +177,17 @@ class _Ladder:
         self.pool = BiasPool.of(self.frame, self.sample, self.design, self.synthetic_fits)
 
     def _fit_regression(self) -> None:
-        try:
-            self.columns = regression_columns(self.frame, self.strata, slope=self._slope())
-            self.fit = fit_regression(
-                self.sample.y_ha, self.columns[self.sample.index], self.design.weight
-            )
-        except EstimationError as problem:
-            self.columns, self.fit, self.fit_problem = None, None, str(problem)
+        # A province whose sampled segments carry no covariate shares the others' slope.
+        for slope in dict.fromkeys((self._slope(), "common")):
+            try:
+                self.columns = regression_columns(self.frame, self.strata, slope=slope)
+                self.fit = fit_regression(
+                    self.sample.y_ha, self.columns[self.sample.index], self.design.weight
+                )
+            except EstimationError as problem:
+                self.columns, self.fit, self.fit_problem = None, None, str(problem)
+            else:
+                return
 
     def _slope(self) -> str:
         """Say whether each province has the sample for a slope of its own."""

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from survey.errors import EstimationError
+from survey.errors import EstimationError, TooFewUnitsError
 from survey.estimation import (
     Frame,
     LadderRule,
@@ -218,3 +218,54 @@ def test_province_totals_are_unbiased_over_repeated_draws(estimator):
     error = np.std(values, ddof=1) / math.sqrt(len(values))
     # GREG and ratio carry a bias of order 1/n; 4 Monte Carlo errors leave room for it.
     assert abs(np.mean(values) - target) < 4.0 * error
+
+
+def test_a_province_with_an_empty_map_shares_the_others_slope():
+    frame, truth = landscape()
+    bare = Frame(
+        segment_id=frame.segment_id,
+        stratum=frame.stratum,
+        domain=frame.domain,
+        group=frame.group,
+        risk_ha=frame.risk_ha,
+        covariate_ha=np.where(frame.group == "MR02", 0.0, frame.covariate_ha),
+    )
+    rows = by_id(estimate_ladder(bare, draw(frame, truth, 20), estimator="regression"))
+    assert rows["province", "MR01"].method == "regression_total"
+    # Without a map the regression is the expansion: stratum means times stratum sizes.
+    expansion = expansion_total(
+        frame, draw(frame, truth, 20), member=frame.group == "MR02"
+    ).value_ha
+    assert rows["province", "MR02"].value_ha == pytest.approx(expansion)
+
+
+def test_no_map_anywhere_falls_to_the_ratio():
+    frame, truth = landscape()
+    bare = Frame(
+        segment_id=frame.segment_id,
+        stratum=frame.stratum,
+        domain=frame.domain,
+        group=frame.group,
+        risk_ha=frame.risk_ha,
+        covariate_ha=np.zeros(frame.size),
+    )
+    rows = by_id(estimate_ladder(bare, draw(frame, truth, 20), estimator="regression"))
+    assert rows["province", "MR02"].method == "ratio_total_combined"
+
+
+@pytest.mark.parametrize("estimator", ["expansion", "ratio", "regression"])
+def test_thin_and_empty_strata_are_merged_and_named(estimator):
+    frame, truth = landscape()
+    sample = draw(frame, truth, 20)
+    strata = frame.stratum[sample.index]
+    keep = strata != "MR01-low"
+    keep[np.flatnonzero(strata == "MR02-low")[1:]] = False
+    sample = Sample(index=sample.index[keep], y_ha=sample.y_ha[keep])
+    rows = by_id(estimate_ladder(frame, sample, estimator=estimator))
+    country = rows["country", "country"]
+    assert "merged: MR01-low, MR02-low" in country.why
+    assert country.se_ha > 0.0
+    with pytest.raises(TooFewUnitsError, match="MR01-low"):
+        expansion_total(frame, sample, lonely="error")
+    with pytest.raises(EstimationError, match="lonely"):
+        expansion_total(frame, sample, lonely="ignore")
