@@ -17,9 +17,9 @@ from survey.estimation.accuracy import (
 from survey.estimation.assisted import regression_total
 from survey.estimation.calibration import Calibrated, calibrate, post_stratify
 from survey.estimation.change import ChangeEstimate, change_between, season_total
-from survey.estimation.contrasts import design_effect, mean_contrast, ratio_statistic
+from survey.estimation.contrasts import mean_contrast, ratio_statistic
 from survey.estimation.covariance import DomainTotals, domain_totals
-from survey.estimation.design import SurveyDesign, linearised_covariance
+from survey.estimation.design import SurveyDesign, design_effect, linearised_covariance
 from survey.estimation.direct import expansion_total, ratio_total
 from survey.estimation.domains import (
     DomainEstimate,

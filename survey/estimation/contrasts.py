@@ -14,7 +14,7 @@ from survey.estimation.intervals import t_quantile
 from survey.estimation.means import MeanEstimate
 from survey.estimation.units import Bools, Floats
 
-__all__ = ["design_effect", "mean_contrast", "ratio_statistic"]
+__all__ = ["mean_contrast", "ratio_statistic"]
 
 
 def ratio_statistic(
@@ -95,25 +95,6 @@ def mean_contrast(
         z = z + coefficient * part
         union |= mask
     return _statistic(design, total, z, union, level=level, df=df, method="mean_contrast")
-
-
-def design_effect(design: SurveyDesign, y: npt.ArrayLike, variance: float) -> float:
-    """Variance of a total over that of simple random sampling of as many units.
-
-    Without replacement, as R `survey` does; NaN where the variable does not vary.
-
-    References
-    ----------
-    Kish (1965), Survey Sampling, sec. 8.2.
-    """
-    values = np.asarray(y, dtype=np.float64)
-    w = design.weight
-    n, size = w.size, float(w.sum())
-    mean = float(w @ values) / size
-    # Weighted population variance, then SRS without replacement: N^2 (1 - n/N) s^2 / n.
-    s2 = n / (n - 1) * float(w @ (values - mean) ** 2) / size if n > 1 else math.nan
-    simple = size * (size - n) * s2 / n
-    return variance / simple if simple > 0.0 else math.nan
 
 
 def _mask(design: SurveyDesign, inside: npt.ArrayLike | None) -> Bools:

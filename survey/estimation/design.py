@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,7 @@ __all__ = [
     "Moments",
     "Stratified",
     "SurveyDesign",
+    "design_effect",
     "effective_df",
     "linearised_covariance",
     "linearised_moments",
@@ -247,6 +249,25 @@ def linearised_moments(design: SurveyDesign, z: npt.ArrayLike) -> Moments:
 def effective_df(design: SurveyDesign, z: npt.ArrayLike) -> float:
     """Degrees of freedom of one variance estimate (`linearised_moments`)."""
     return float(linearised_moments(design, np.asarray(z, dtype=np.float64)).df[0])
+
+
+def design_effect(design: SurveyDesign, y: npt.ArrayLike, variance: float) -> float:
+    """Variance of a total over that of simple random sampling of as many units.
+
+    Without replacement, as R `survey` does; NaN where the variable does not vary.
+
+    References
+    ----------
+    Kish (1965), Survey Sampling, sec. 8.2.
+    """
+    values = np.asarray(y, dtype=np.float64)
+    w = design.weight
+    n, size = w.size, float(w.sum())
+    mean = float(w @ values) / size
+    # Weighted population variance, then SRS without replacement: N^2 (1 - n/N) s^2 / n.
+    s2 = n / (n - 1) * float(w @ (values - mean) ** 2) / size if n > 1 else math.nan
+    simple = size * (size - n) * s2 / n
+    return variance / simple if simple > 0.0 else math.nan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -371,18 +371,10 @@ class _Ladder:
         # Zou and Donner (2008), Stat. Med. 27, 1693-1702 (MOVER): squared upper arms add.
         arm = estimate.ci_high_ha - estimate.value_ha
         high = estimate.value_ha + math.sqrt(arm**2 + math.fsum(u**2 for u in extra))
-        return Estimate(
-            value_ha=estimate.value_ha,
-            se_ha=estimate.se_ha,
-            ci_low_ha=estimate.ci_low_ha,
+        return replace(
+            estimate,
             ci_high_ha=high,
-            df=estimate.df,
-            n_segments=estimate.n_segments,
-            n_positive=estimate.n_positive,
-            estimate_type=estimate.estimate_type,
-            method=estimate.method,
             why=estimate.why + " Upper limits of provinces without finds are included.",
-            level=estimate.level,
         )
 
     def run(self) -> list[DomainEstimate]:

@@ -12,6 +12,7 @@ from survey.errors import EstimationError, TooFewUnitsError
 from survey.estimation.design import (
     Stratified,
     SurveyDesign,
+    design_effect,
     linearised_moments,
 )
 from survey.estimation.units import Bools, Floats, Frame, Sample
@@ -132,7 +133,8 @@ def finish(
     With fewer positive segments than `FEW_POSITIVE` the interval is widened to reach from the
     hectares found to `few_upper_ha`. Where the crop was found in no sampled segment of the
     domain the value is 0, the standard error NaN (only an upper limit is known) and the upper
-    limit the larger of `zero_upper_ha` and the estimator's own.
+    limit the larger of `zero_upper_ha` and the estimator's own. The design effect is against
+    the expansion of a simple random sample of as many segments.
     """
     if not 0.0 < level < 1.0:
         raise EstimationError(f"level {level} is not between 0 and 1")
@@ -191,6 +193,7 @@ def finish(
         method=method,
         why=why,
         level=level,
+        deff=design_effect(design, np.where(inside, sample.y_ha, 0.0), float(moments.variance[0])),
     )
 
 

@@ -33,7 +33,7 @@ from survey.estimation import (
     shared_yield_covariance,
 )
 from survey.estimation.assisted import fit_regression
-from survey.estimation.contrasts import design_effect
+from survey.estimation.design import design_effect
 from survey.estimation.intervals import few_upper_ha, zero_upper_ha
 from survey.estimation.production import WeightUnit, to_kilograms
 
@@ -295,3 +295,10 @@ def test_published_production_and_value():
     value = farm_gate_value(production(51000.0, 0.0, 13.5, 0.0), 520.0, 52.0)
     assert value.value == pytest.approx(358.0e6, rel=1e-3)
     assert value.se == pytest.approx(0.1 * value.value)
+
+
+def test_design_effect_is_against_simple_random_sampling():
+    # One stratum sampled simply at random is its own yardstick.
+    whole = frame((40,))
+    estimate = expansion_total(whole, sample(range(10), [1.0, 0.0, 2.0, 0.0, 3.0] * 2))
+    assert estimate.deff == pytest.approx(1.0)

@@ -16,8 +16,8 @@ from survey.estimation.accuracy import (
 )
 from survey.estimation.assisted import fit_regression
 from survey.estimation.calibration import calibrate, post_stratify
-from survey.estimation.contrasts import design_effect, mean_contrast, ratio_statistic
-from survey.estimation.design import SurveyDesign, linearised_covariance
+from survey.estimation.contrasts import mean_contrast, ratio_statistic
+from survey.estimation.design import SurveyDesign, design_effect, linearised_covariance
 from survey.estimation.direct import ratio_linear
 from survey.estimation.intervals import t_quantile
 from survey.estimation.production import (
