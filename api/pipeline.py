@@ -20,16 +20,15 @@ from typing import Any
 import geopandas as gpd
 import numpy as np
 import pandas as pd
-from imagery.catalog import read_scenes
-from imagery.classify import CropModel, fit_crop_model
-from imagery.mapping import FeatureSpec, map_scenes
-from imagery.zonal import class_hectares, training_pixels
-from survey.forms import SubmissionStore, farmer_rows, segment_visit_rows
 
 import api
 import imagery
 import survey
 from api.maps import MapTitle, district_map
+from imagery.catalog import read_scenes
+from imagery.classify import CropModel, fit_crop_model
+from imagery.mapping import FeatureSpec, map_scenes
+from imagery.zonal import class_hectares, training_pixels
 from survey.baselines import farmer_indicators, project_indicators
 from survey.districts import (
     estimates_table,
@@ -47,6 +46,7 @@ from survey.estimation import (
     estimate_ladder,
     fill_covariate,
 )
+from survey.forms import SubmissionStore, farmer_rows, segment_visit_rows
 from survey.readers import (
     file_digest,
     read_baselines,
@@ -56,7 +56,7 @@ from survey.readers import (
     read_training,
 )
 from survey.rounds import Round
-from survey.types import ESTIMATES, PROJECTS, REFERENCE, SEGMENT_MAP, Crop
+from survey.types import ESTIMATES, PROJECTS, SEGMENT_MAP, Crop
 
 __all__ = [
     "Inputs",
@@ -214,10 +214,9 @@ def read_inputs(declared: Round) -> Inputs:
             f"them with: adsurvey forms import FILE --survey {declared.path}"
         )
     interviews = store.submissions("farmer_survey")
-    reference, notes = _reference_in_sample(
-        REFERENCE.check(segment_visit_rows(visits, declared.survey.crops)), frame
-    )
-    farmers = farmer_rows(interviews)
+    visited, visit_notes = segment_visit_rows(visits, declared.survey.crops)
+    reference, sample_notes = _reference_in_sample(visited, frame)
+    farmers, farmer_notes = farmer_rows(interviews)
     digests = {
         os.path.relpath(path, declared.path.parent): file_digest(path)
         for _, source in declared.input_files()
@@ -234,7 +233,7 @@ def read_inputs(declared: Round) -> Inputs:
         projects=projects,
         baselines=baselines,
         digests=digests,
-        notes=notes,
+        notes=(*visit_notes, *sample_notes, *farmer_notes),
     )
 
 

@@ -294,7 +294,7 @@ FARMERS = TableContract(
         "consent_language": "str",
         "visit_date": "date",
         "household_size": "int",
-        "grows_poppy": "bool",
+        "grows_poppy": "float",  # 1 yes, 0 no, missing where not answered
         "poppy_ha": "float",
         "annual_income_usd": "float",
         "opium_income_usd": "float",
@@ -305,6 +305,7 @@ FARMERS = TableContract(
     nullable=frozenset(
         {
             "project_id",
+            "grows_poppy",
             "poppy_ha",
             "annual_income_usd",
             "opium_income_usd",

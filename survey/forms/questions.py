@@ -1,0 +1,172 @@
+"""What each form asks, as far as answers are checked when they arrive.
+
+The XLSForm guides a phone; a spreadsheet never saw it. So the same limits stand here, and a
+test keeps both lists of questions equal.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+
+from survey.areas import AreaUnit
+from survey.errors import FormError
+
+__all__ = ["QUESTIONS", "VERSIONS", "Question", "parse_date", "parse_number"]
+
+VERSIONS: Mapping[str, frozenset[str]] = {
+    "segment_visit": frozenset({"2026011501"}),
+    "farmer_survey": frozenset({"2026011501"}),
+}
+_CODE = re.compile(r"[A-Za-z0-9_-]{2,40}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """One answer's limits.
+
+    Attributes
+    ----------
+    kind : {"text", "code", "integer", "decimal", "date", "choice"}
+    low, high : float
+        Limits of a number, inclusive.
+    choices : tuple of str
+    needs : str
+        ``name=value`` of the answer without which this one is not asked.
+    """
+
+    name: str
+    kind: str = "text"
+    is_required: bool = False
+    low: float = 0.0
+    high: float = float("inf")
+    choices: tuple[str, ...] = ()
+    needs: str = ""
+
+    def fault(self, answer: str, answers: Mapping[str, str]) -> tuple[str, str] | None:
+        """What is wrong with an answer and how to mend it; None if nothing is."""
+        if not answer:
+            if not self.is_required:
+                return None
+            name, _, value = self.needs.partition("=")
+            is_asked = not name or answers.get(name) == value
+            return ("is empty", "fill it in") if is_asked else None
+        try:
+            self._check(answer)
+        except FormError as error:
+            problem, _, remedy = str(error).partition("; ")
+            return problem, remedy
+        return None
+
+    def _check(self, answer: str) -> None:
+        if self.kind == "code" and not _CODE.fullmatch(answer):
+            raise FormError("is not a code; use letters, digits, - and _, at least two")
+        if self.kind == "choice" and answer not in self.choices:
+            raise FormError(f"is not an option; choose from {', '.join(self.choices)}")
+        if self.kind == "date":
+            parse_date(answer)
+        if self.kind in ("integer", "decimal"):
+            number = parse_number(answer)
+            if self.kind == "integer" and number % 1.0:
+                raise FormError("is not a whole number; round it")
+            if not self.low <= number <= self.high:
+                limit = f"at least {self.low:g}"
+                if self.high < float("inf"):
+                    limit = f"between {self.low:g} and {self.high:g}"
+                raise FormError(f"is out of range; it must be {limit}")
+
+
+def parse_number(answer: str) -> float:
+    """A number in European, Burmese, Shan, Thai or Lao digits.
+
+    Raises
+    ------
+    FormError
+        Not a number, not finite, or written with a comma that could mean either thing.
+    """
+    text = answer.strip()
+    if "," in text:
+        raise FormError("has a comma; write 1234.5 with a point and without thousands marks")
+    try:
+        number = float(text)  # Python reads the decimal digits of every script
+    except ValueError as error:
+        raise FormError("is not a number; write digits only, like 12.5") from error
+    if not -1e12 < number < 1e12 or "_" in text:
+        raise FormError("is not a usable number; write digits only, like 12.5")
+    return number
+
+
+def parse_date(answer: str) -> date:
+    """An ISO date; a year of the Buddhist calendar is named as such, not converted.
+
+    Raises
+    ------
+    FormError
+        Not a date, or not a plausible one.
+    """
+    text = "".join(str(int(c)) if c.isdecimal() else c for c in answer.strip())[:10]
+    try:
+        day = date.fromisoformat(text)
+    except ValueError as error:
+        raise FormError("is not a date; write it as 2026-02-28") from error
+    if day.year >= 2400:
+        raise FormError(
+            f"lies in the Buddhist calendar; write the year {day.year - 543} for {day.year}"
+        )
+    if not 1990 <= day.year <= 2100:
+        raise FormError("is no plausible year; check the date")
+    return day
+
+
+_UNITS = tuple(unit.value for unit in AreaUnit)
+_YES_NO = ("yes", "no")
+_CONSENT = "consent=yes"
+
+QUESTIONS: Mapping[str, tuple[Question, ...]] = {
+    "segment_visit": (
+        Question(name="segment_id", kind="code", is_required=True),
+        Question(name="visit_date", kind="date", is_required=True),
+        Question(name="observer_code", kind="code", is_required=True),
+        Question(name="observed_percent", kind="integer", is_required=True, high=100.0),
+        Question(name="area_unit", kind="choice", is_required=True, choices=_UNITS),
+        Question(name="poppy_area", kind="decimal", is_required=True),
+        Question(name="cannabis_area", kind="decimal", is_required=True),
+        Question(name="remarks"),
+    ),
+    "farmer_survey": (
+        Question(name="consent", kind="choice", is_required=True, choices=_YES_NO),
+        Question(name="consent_version", is_required=True),
+        Question(name="consent_language", is_required=True),
+        Question(name="visit_date", kind="date", is_required=True),
+        Question(name="district_pcode", kind="code", is_required=True),
+        Question(name="village_id", kind="code", is_required=True),
+        Question(name="project_id", kind="code"),
+        Question(
+            name="sample_type",
+            kind="choice",
+            is_required=True,
+            choices=("probability", "convenience"),
+        ),
+        Question(
+            name="household_size",
+            kind="integer",
+            is_required=True,
+            low=1.0,
+            high=60.0,
+            needs=_CONSENT,
+        ),
+        Question(
+            name="area_unit", kind="choice", is_required=True, choices=_UNITS, needs=_CONSENT
+        ),
+        Question(name="land_area", kind="decimal", needs=_CONSENT),
+        Question(name="grows_poppy", kind="choice", choices=_YES_NO, needs=_CONSENT),
+        Question(name="poppy_area", kind="decimal", needs="grows_poppy=yes"),
+        Question(name="annual_income_usd", kind="decimal", needs=_CONSENT),
+        Question(name="opium_income_usd", kind="decimal", needs=_CONSENT),
+        Question(name="food_short_months", kind="integer", high=12.0, needs=_CONSENT),
+        Question(name="ad_satisfaction", kind="integer", low=1.0, high=5.0, needs=_CONSENT),
+        Question(name="remarks", needs=_CONSENT),
+    ),
+}

@@ -1,0 +1,188 @@
+"""The submission store: a folder that loses nothing and takes everything once.
+
+```
+raw/<sha256>                     bytes exactly as they arrived, refused files included
+submissions/<form>/<digest>.json one file per instanceID, written once
+conflicts/<digest>-<content>.json  another content under a known instanceID
+refused/<sha256>.json            why a file was refused
+```
+
+Names are digests, so no instanceID can reach outside the folder. Files are written under a
+temporary name, flushed to disk and linked into place, so that two importers at once cannot
+write one instance twice and a crash leaves no half file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from survey.errors import FormError
+from survey.forms.submissions import Problem, Submission, parse_submissions
+
+__all__ = ["ImportReport", "SubmissionStore"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportReport:
+    """What became of one file.
+
+    Attributes
+    ----------
+    sha256 : str
+        Digest of the bytes; they lie in the store under this name.
+    n_new, n_known, n_conflict : int
+        Submissions stored now, stored before with equal content, and stored before with other
+        content (the first stays, the other is kept aside).
+    accepted : bool
+        False where a problem refused the whole file; then none of its rows were taken.
+    """
+
+    file: str
+    sha256: str
+    n_new: int
+    n_known: int
+    n_conflict: int
+    problems: tuple[Problem, ...]
+    accepted: bool
+
+
+class SubmissionStore:
+    """Submissions of one survey round in a folder of mode 0700.
+
+    Parameters
+    ----------
+    folder : Path
+        Made on the first import.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def import_file(self, name: str, data: bytes, *, received_at: datetime) -> ImportReport:
+        """Take one file, all or nothing; the same file or instance again changes nothing.
+
+        Parameters
+        ----------
+        name : str
+            Its name, for messages.
+        data : bytes
+        received_at : datetime
+            Aware time of arrival, kept with each submission.
+        """
+        digest = hashlib.sha256(data).hexdigest()
+        self._write_once(self._folder / "raw" / digest, data)
+        parsed = parse_submissions(name, data)
+        problems = list(parsed.problems)
+        if any(problem.is_refused for problem in problems):
+            why = [asdict(problem) for problem in problems]
+            self._write_once(self._folder / "refused" / f"{digest}.json", _json(why))
+            return ImportReport(
+                file=name,
+                sha256=digest,
+                n_new=0,
+                n_known=0,
+                n_conflict=0,
+                problems=tuple(problems),
+                accepted=False,
+            )
+        count = {"new": 0, "known": 0, "conflict": 0}
+        for submission in parsed.submissions:
+            outcome = self._take(submission, digest, received_at)
+            count[outcome] += 1
+            if outcome == "conflict":
+                problems.append(
+                    Problem(
+                        file=name,
+                        row=None,
+                        field="instanceID",
+                        value=submission.instance_id,
+                        problem="is stored already with other answers",
+                        remedy="the first one stays; both are kept for review",
+                        is_refused=False,
+                    )
+                )
+        return ImportReport(
+            file=name,
+            sha256=digest,
+            n_new=count["new"],
+            n_known=count["known"],
+            n_conflict=count["conflict"],
+            problems=tuple(problems),
+            accepted=True,
+        )
+
+    def submissions(self, form_id: str) -> list[Submission]:
+        """Stored submissions of a form, in order of instanceID.
+
+        Raises
+        ------
+        FormError
+            A file of the store is damaged.
+        """
+        folder = self._folder / "submissions" / form_id
+        found = []
+        for path in sorted(folder.glob("*.json")) if folder.is_dir() else []:
+            try:
+                found.append(Submission(**json.loads(path.read_text("utf-8"))["submission"]))
+            except (ValueError, KeyError, TypeError) as error:
+                raise FormError(
+                    f"{path} of the submission store is damaged ({error}); restore it from a "
+                    "backup, or delete it and import the raw file again"
+                ) from error
+        return sorted(found, key=lambda submission: submission.instance_id)
+
+    def _take(self, submission: Submission, raw: str, received_at: datetime) -> str:
+        key = hashlib.sha256(submission.instance_id.encode()).hexdigest()[:40]
+        path = self._folder / "submissions" / submission.form_id / f"{key}.json"
+        content = _json(
+            {
+                "submission": {**asdict(submission), "answers": dict(submission.answers)},
+                "raw_sha256": raw,
+                "received_at": received_at.isoformat(),
+            }
+        )
+        if self._write_once(path, content):
+            return "new"
+        stored = json.loads(path.read_text("utf-8"))["submission"]
+        if stored["sha256"] == submission.sha256:
+            return "known"
+        aside = self._folder / "conflicts" / f"{key}-{submission.sha256[:16]}.json"
+        self._write_once(aside, content)
+        return "conflict"
+
+    def _write_once(self, path: Path, content: bytes) -> bool:
+        """Write a file that survives a crash; False if it was there already."""
+        if path.exists():
+            return False
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        partial = path.parent / f".{secrets.token_hex(8)}"
+        handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            with os.fdopen(handle, "wb") as out:
+                out.write(content)
+                out.flush()
+                os.fsync(out.fileno())
+            try:
+                os.link(partial, path)
+            except FileExistsError:
+                return False
+        finally:
+            partial.unlink()
+        directory = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+        return True
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, indent=1).encode()
