@@ -47,7 +47,7 @@ class Fit:
 
     def synthetic(self, totals: Floats) -> Linear:
         """Fitted total for known column totals (p,), its error from the coefficients alone."""
-        z = self.weight * self._residual_corrected() * (self.x @ self.inverse @ totals)
+        z = self.weight * self._residual_corrected() * (self.x @ (self.inverse @ totals))
         return Linear(value_ha=float(totals @ self.beta), z=z)
 
     def greg(
@@ -75,7 +75,7 @@ class Fit:
         if g_weighted:
             # Sarndal et al. (1992) eq. 6.5.13: g = 1_d + (X_d - HT X_d)' (sum w x x')^-1 x.
             gap = totals - (w[:, None] * self.x).sum(axis=0)
-            z = z + self.weight * residual * (self.x @ self.inverse @ gap)
+            z = z + self.weight * residual * (self.x @ (self.inverse @ gap))
         return Linear(value_ha=value, z=z)
 
     def _residual_corrected(self) -> Floats:
