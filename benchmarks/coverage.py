@@ -1,7 +1,7 @@
 """Coverage of the intervals on finite populations of segments, estimator by estimator.
 
-    python benchmarks/coverage.py --runs 2000 --set choose
-    python benchmarks/coverage.py --runs 2000 --set validate
+    python -m benchmarks.coverage --runs 2000 --set choose
+    python -m benchmarks.coverage --runs 2000 --set validate
 
 The interval rule was chosen on the populations of ``choose`` and is checked on those of
 ``validate``, which come from another generator (field sizes, clustering, map, districts). Each

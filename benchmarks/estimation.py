@@ -1,6 +1,6 @@
 """Time and memory of totals and ratios by district, against peers where they install.
 
-    python benchmarks/estimation.py
+    python -m benchmarks.estimation
 
 5,000 segments, 34 strata, 330 districts: expansion and ratio totals of every district with
 linearised standard errors, and 1,000 Rao-Wu bootstrap replicates of both. The peers are the
