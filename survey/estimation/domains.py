@@ -362,6 +362,8 @@ class _Ladder:
         mask = np.isin(self.frame.group, codes)
         left_out = sorted(set(provinces) - set(codes))
         note = f" Without province {', '.join(left_out)}." if left_out else ""
+        if self.sample.n_nonresponse:
+            note += f" {self.sample.n_nonresponse} drawn segments could not be seen at all."
         estimate = self.direct(mask, note)
         if estimate is None:
             return self._status(everything, "The sample is too small.")

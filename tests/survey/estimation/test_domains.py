@@ -269,3 +269,14 @@ def test_thin_and_empty_strata_are_merged_and_named(estimator):
         expansion_total(frame, sample, lonely="error")
     with pytest.raises(EstimationError, match="lonely"):
         expansion_total(frame, sample, lonely="ignore")
+
+
+def test_non_response_is_named_in_the_country():
+    frame, truth = landscape()
+    drawn = draw(frame, truth, 25)
+    share = np.ones(drawn.size)
+    share[:3] = 0.0
+    sample = Sample.from_observed(frame, drawn.index, drawn.y_ha, share)
+    country = by_id(estimate_ladder(frame, sample, estimator="ratio"))["country", "country"]
+    assert "3 drawn segments could not be seen" in country.why
+    assert country.n_segments == drawn.size - 3
