@@ -133,7 +133,7 @@ class Tally:
         self.square += (value - truth) ** 2
         self.truth += truth
         if math.isfinite(cv):
-            self.cv += cv
+            self.cv += min(cv, 10.0)  # a value near zero has no useful CV
             self.n_cv += 1
 
     def interval(self, kind: str, truth: float, low: float, high: float) -> None:

@@ -23,7 +23,7 @@ __all__ = ["FEW_POSITIVE", "Linear", "few_upper_ha", "finish", "t_quantile", "ze
 ZERO_QUANTILE = 0.95
 # Positive segments below which the share of positives bounds the interval; chosen by
 # benchmarks/coverage.py on one set of populations and validated on another (docs/methods.md).
-FEW_POSITIVE = {EstimateType.DIRECT: 20, EstimateType.ASSISTED: 10}
+FEW_POSITIVE = {EstimateType.DIRECT: 40, EstimateType.ASSISTED: 10}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
