@@ -22,8 +22,10 @@ class Scene:
 
     Attributes
     ----------
-    path, mask_path : Path
-        Image, and mask whose values in `mask_clear` mean a clear view.
+    path : Path
+    mask_path : Path or None
+        Mask whose values in `mask_clear` mean a clear view; None where the sidecar says
+        ``"mask": null``: everything but nodata is clear.
     acquired : date
     bands : tuple of str
         Common band names in file order.
@@ -32,7 +34,7 @@ class Scene:
     """
 
     path: Path
-    mask_path: Path
+    mask_path: Path | None
     acquired: date
     bands: tuple[str, ...]
     scale: float
@@ -46,6 +48,21 @@ class SceneStack:
 
     scenes: tuple[Scene, ...]
     grid: Grid
+
+    @property
+    def dates(self) -> tuple[date, ...]:
+        """Day of each acquisition."""
+        return tuple(scene.acquired for scene in self.scenes)
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Every file the stack reads: images and masks."""
+        return tuple(
+            path
+            for scene in self.scenes
+            for path in (scene.path, scene.mask_path)
+            if path is not None
+        )
 
 
 def read_scenes(folder: Path) -> SceneStack:
@@ -87,7 +104,7 @@ def _read_sidecar(path: Path) -> Scene:
         meta: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         acquired = date.fromisoformat(meta["date"])
         bands = tuple(str(band) for band in meta["bands"])
-        mask_path = path.parent / str(meta["mask"])
+        mask_path = None if meta["mask"] is None else path.parent / str(meta["mask"])
         scene = Scene(
             path=path.with_suffix(".tif"),
             mask_path=mask_path,
@@ -105,10 +122,10 @@ def _read_sidecar(path: Path) -> Scene:
         ) from error
     except (TypeError, ValueError, AttributeError) as error:
         raise SceneError(f"{path.name}: {error}; correct the value") from error
-    if mask_path.parent != path.parent:
+    if mask_path is not None and mask_path.parent != path.parent:
         raise SceneError(f"{path.name}: mask {meta['mask']!r} must lie beside the image")
     for file in (scene.path, scene.mask_path):
-        if not file.is_file():
+        if file is not None and not file.is_file():
             raise SceneError(f"{path.name} names {file.name}, which does not exist beside it")
     return scene
 
@@ -121,9 +138,10 @@ def _grid(scene: Scene) -> Grid:
                 f"{len(scene.bands)} ({', '.join(scene.bands)})"
             )
         grid = Grid.of(image, source=scene.path.name)
-    with open_raster(scene.mask_path) as mask:
-        if Grid.of(mask, source=scene.mask_path.name) != grid:
-            raise SceneError(f"{scene.mask_path.name} lies on another grid than its image")
+    if scene.mask_path is not None:
+        with open_raster(scene.mask_path) as mask:
+            if Grid.of(mask, source=scene.mask_path.name) != grid:
+                raise SceneError(f"{scene.mask_path.name} lies on another grid than its image")
     return grid
 
 

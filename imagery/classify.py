@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,51 @@ import numpy.typing as npt
 
 from imagery.errors import TrainingError
 
-__all__ = ["CropModel", "fit_crop_model"]
+__all__ = ["CANDIDATES", "CropModel", "TreeSettings", "fit_crop_model"]
 
 _MODEL_FILE, _CARD_FILE = "model.txt", "model.json"
 # Training plots are few: a second thread would mostly wait for the first.
 _TRAINING_THREADS, _PREDICTION_THREADS = 1, 2
-_SHRINKAGE_ROUNDS = 60
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TreeSettings:
+    """How the trees are grown.
+
+    Attributes
+    ----------
+    rounds : int
+        Trees per class.
+    learning_rate, feature_share, pixel_share : float
+        Shrinkage, and shares of features and pixels that a tree sees, 0-1.
+    leaves, min_pixels : int
+        Most leaves of a tree, and fewest pixels in one.
+    is_random_split : bool
+        Try one random threshold per feature (extremely randomised trees) instead of the best.
+    """
+
+    rounds: int = 60
+    learning_rate: float = 0.1
+    leaves: int = 15
+    min_pixels: int = 10
+    feature_share: float = 0.5
+    pixel_share: float = 0.8
+    is_random_split: bool = False
+
+
+#: Settings worth comparing by cross-validation where plots are few and features many.
+CANDIDATES = (
+    TreeSettings(),
+    TreeSettings(rounds=200, learning_rate=0.05, feature_share=0.3, is_random_split=True),
+    TreeSettings(
+        rounds=150,
+        learning_rate=0.05,
+        leaves=4,
+        min_pixels=20,
+        feature_share=0.2,
+        pixel_share=0.5,
+    ),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +155,7 @@ def fit_crop_model(
     *,
     seed: int,
     n_folds: int = 5,
+    candidates: Sequence[TreeSettings] = (TreeSettings(),),
 ) -> CropModel:
     """Train on pixels of plots; cross-validate by plot, never by pixel.
 
@@ -129,6 +169,9 @@ def fit_crop_model(
         Decides folds and trees; equal input and seed give an equal model.
     n_folds : int
         Folds of the cross-validation; classes with fewer plots are in fewer folds.
+    candidates : sequence of TreeSettings
+        With several, the one with the smallest cross-validated log loss is taken; the error
+        matrix is then that of the winner and a little too kind.
 
     Raises
     ------
@@ -157,17 +200,15 @@ def fit_crop_model(
         for position, plot in enumerate(rng.permutation(np.array(plots[name], dtype=object)))
     }
     fold = np.array([fold_of[plot] for plot in plot_id])
+    scores = [
+        _cross_validate(features, label, balanced, fold, len(names), seed, settings)
+        for settings in candidates
+    ]
+    losses = [_log_loss(score, label, balanced) for score in scores]
+    best = int(np.argmin(losses))
     matrix = np.zeros((len(names), len(names)))
-    for number in range(n_folds):
-        held = fold == number
-        if not held.any():
-            continue
-        booster = _train(features[~held], label[~held], balanced[~held], len(names), seed)
-        mapped = np.asarray(
-            booster.predict(features[held], num_threads=_PREDICTION_THREADS)
-        ).argmax(axis=1)
-        np.add.at(matrix, (mapped, label[held]), weight[held])
-    booster = _train(features, label, balanced, len(names), seed)
+    np.add.at(matrix, (scores[best].argmax(axis=1), label), weight)
+    booster = _train(features, label, balanced, len(names), seed, candidates[best])
     return CropModel(
         booster=booster,
         class_names=names,
@@ -176,6 +217,8 @@ def fit_crop_model(
             "n_plots": {name: len(plots[name]) for name in names},
             "n_pixels": {name: int((class_name == name).sum()) for name in names},
             "cross_validated_by": "plot",
+            "settings": asdict(candidates[best]),
+            "cross_validated_log_loss": [round(loss, 5) for loss in losses],
             "error_matrix_rows_map_columns_reference": np.round(matrix, 2).tolist(),
             "users_accuracy": _shares(matrix, names, axis=1),
             "producers_accuracy": _shares(matrix, names, axis=0),
@@ -192,23 +235,52 @@ def _class_weight(
     return np.asarray(np.sqrt(total.mean() / total)[label])
 
 
+def _cross_validate(
+    features: npt.NDArray[np.float32],
+    label: npt.NDArray[np.int32],
+    weight: npt.NDArray[np.float64],
+    fold: npt.NDArray[np.int_],
+    n_classes: int,
+    seed: int,
+    settings: TreeSettings,
+) -> npt.NDArray[np.float64]:
+    """Class probabilities (n, k) of every pixel by trees that did not see its plot."""
+    scores = np.empty((len(label), n_classes))
+    for number in np.unique(fold):
+        held = fold == number
+        booster = _train(features[~held], label[~held], weight[~held], n_classes, seed, settings)
+        scores[held] = booster.predict(features[held], num_threads=_PREDICTION_THREADS)
+    return scores
+
+
+def _log_loss(
+    scores: npt.NDArray[np.float64],
+    label: npt.NDArray[np.int32],
+    weight: npt.NDArray[np.float64],
+) -> float:
+    own = np.clip(scores[np.arange(len(label)), label], 1e-12, 1.0)
+    return float(-(weight * np.log(own)).sum() / weight.sum())
+
+
 def _train(
     features: npt.NDArray[np.float32],
     label: npt.NDArray[np.int32],
     weight: npt.NDArray[np.float64],
     n_classes: int,
     seed: int,
+    settings: TreeSettings,
 ) -> Any:
     return lightgbm.train(
         {
             "objective": "multiclass",
             "num_class": n_classes,
-            "learning_rate": 0.1,
-            "num_leaves": 15,
-            "min_data_in_leaf": 10,
-            "feature_fraction": 0.5,
-            "bagging_fraction": 0.8,
+            "learning_rate": settings.learning_rate,
+            "num_leaves": settings.leaves,
+            "min_data_in_leaf": settings.min_pixels,
+            "feature_fraction": settings.feature_share,
+            "bagging_fraction": settings.pixel_share,
             "bagging_freq": 1,
+            "extra_trees": settings.is_random_split,
             "seed": seed % (2**31),
             "deterministic": True,
             "force_row_wise": True,
@@ -216,7 +288,7 @@ def _train(
             "verbosity": -1,
         },
         lightgbm.Dataset(features, label=label, weight=weight),
-        num_boost_round=_SHRINKAGE_ROUNDS,
+        num_boost_round=settings.rounds,
     )
 
 

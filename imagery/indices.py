@@ -27,12 +27,35 @@ def _normalised(high: str, low: str) -> tuple[tuple[str, ...], Callable[..., Arr
 
 #: Name to the bands it needs, in order, and the function of their reflectance.
 #: ndvi Rouse et al. 1974; ndre Barnes et al. 2000; ndmi Gao 1996 (also called NDWI);
-#: gndvi Gitelson et al. 1996; psri Merzlyak et al. 1999; evi2 Jiang et al. 2008.
+#: gndvi Gitelson et al. 1996; psri Merzlyak et al. 1999; evi2 Jiang et al. 2008;
+#: nbr Key and Benson 2006; ndti van Deventer et al. 1997; mndwi Xu 2006;
+#: cire Gitelson et al. 2003; for cameras without infrared: vari Gitelson et al. 2002,
+#: gli Louhaichi et al. 2001.
 INDICES: Mapping[str, tuple[tuple[str, ...], Callable[..., Array]]] = {
     "ndvi": _normalised("nir", "red"),
     "ndre": _normalised("nir", "rededge"),
     "ndmi": _normalised("nir", "swir1"),
     "gndvi": _normalised("nir", "green"),
+    "nbr": _normalised("nir", "swir2"),
+    "ndti": _normalised("swir1", "swir2"),
+    "mndwi": _normalised("green", "swir1"),
+    "cire": (
+        ("nir", "rededge"),
+        lambda nir, edge: nir / np.maximum(edge, np.float32(0.01)) - 1,
+    ),
+    "vari": (
+        ("green", "red", "blue"),
+        # Near zero the denominator changes sign: a bound keeps one pixel from spoiling a scale.
+        lambda green, red, blue: np.clip(
+            (green - red) / _not_zero(green + red - blue), np.float32(-5.0), np.float32(5.0)
+        ),
+    ),
+    "gli": (
+        ("green", "red", "blue"),
+        lambda green, red, blue: (
+            (2 * green - red - blue) / np.maximum(2 * green + red + blue, np.float32(0.001))
+        ),
+    ),
     "psri": (
         ("red", "blue", "rededge"),
         lambda red, blue, edge: (red - blue) / np.maximum(edge, np.float32(0.01)),
@@ -42,6 +65,11 @@ INDICES: Mapping[str, tuple[tuple[str, ...], Callable[..., Array]]] = {
         lambda nir, red: np.float32(2.5) * (nir - red) / (nir + np.float32(2.4) * red + 1),
     ),
 }
+
+
+def _not_zero(values: Array) -> Array:
+    tiny = np.float32(1e-3)
+    return np.where(np.abs(values) < tiny, np.copysign(tiny, values), values).astype(np.float32)
 
 
 def required_bands(names: tuple[str, ...]) -> tuple[str, ...]:

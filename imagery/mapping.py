@@ -72,8 +72,10 @@ def block_features(
         with open_raster(scene.path) as image:
             stored = read_block(image, block, indexes=order)
             nodata = image.nodata
-        with open_raster(scene.mask_path) as mask:
-            clear[number] = np.isin(read_block(mask, block, indexes=1), scene.mask_clear)
+        clear[number] = True
+        if scene.mask_path is not None:
+            with open_raster(scene.mask_path) as mask:
+                clear[number] = np.isin(read_block(mask, block, indexes=1), scene.mask_clear)
         values = stored.astype(np.float32)
         clear[number] &= np.isfinite(values).all(axis=0)
         if nodata is not None:

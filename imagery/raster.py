@@ -27,6 +27,9 @@ _COG_PROFILE = {
     "blockxsize": 512,
     "blockysize": 512,
     "compress": "DEFLATE",
+    # GDAL takes three or four byte bands for a photograph with an alpha band.
+    "photometric": "MINISBLACK",
+    "alpha": "NO",
 }
 _GDAL_OPTIONS = {
     "GDAL_CACHEMAX": 128,
@@ -135,6 +138,8 @@ class CogWriter:
             compress="zstd",
             zstd_level=1,
             bigtiff="if_safer",
+            photometric="MINISBLACK",
+            alpha="NO",
         )
         return self
 
