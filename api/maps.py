@@ -108,7 +108,7 @@ def district_map(
     if not projects.empty:
         _add_projects(page, projects)
     folium.LayerControl(collapsed=False).add_to(page)
-    root = page.get_root()
+    root: Any = page.get_root()
     root.html.add_child(Element(_frame(heading, legends)))
     return _self_contained(root.render())
 

@@ -63,7 +63,7 @@ min_clear = 3                   # clear dates a pixel needs to count as observed
 indices = ["ndvi", "ndre", "ndmi"]
 
 [estimation]                    # decided before the season's data were seen
-estimator = {{ poppy = "regression", cannabis = "ratio" }}
+estimator = {{ poppy = "regression", cannabis = "regression" }}
 level = 0.95
 min_segments_district = 10      # fewer sampled segments: synthetic, and labelled so
 max_unobserved_share = 0.5

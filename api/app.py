@@ -1,0 +1,213 @@
+"""The service: `create_app(settings)` puts routes, guards and error answers together."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from asyncpg.exceptions import PostgresError
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
+from rio_tiler.errors import RioTilerError, TileOutsideBounds
+from starlette.datastructures import MutableHeaders
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from tipg.errors import DEFAULT_STATUS_CODES as TIPG_STATUS
+from tipg.errors import TiPgError
+
+from api.db.store import (
+    connect,
+    raster_layers,
+    raster_source,
+    web_engine,
+    web_pool_arguments,
+)
+from api.errors import STATUS, BindRefusedError, LayerNotFoundError
+from api.ogc import OgcEdge, close_ogc, include_ogc, open_ogc
+from api.routes.forms import forms_router
+from api.routes.pages import include_pages
+from api.routes.tiles import raster_router
+from api.settings import Settings
+from survey.rounds import read_round
+
+__all__ = ["create_app", "refuse_public_bind"]
+
+_log = logging.getLogger("adsurvey")
+
+_HTML_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
+    "connect-src 'self'; worker-src blob: 'self'; child-src blob:; base-uri 'none'; "
+    "form-action 'self'; frame-ancestors 'none'"
+)
+_LOOPBACK_NAMES = ["127.0.0.1", "localhost", "[::1]", "testserver"]
+_TILE_PARAMETERS = {"tilesize": {"256", "512"}}
+
+
+def refuse_public_bind(host: str) -> None:
+    """Refuse every address but loopback: there are no users and roles yet.
+
+    Raises
+    ------
+    BindRefusedError
+        The address is not a loopback address written as such, or ``localhost``.
+    """
+    try:
+        is_loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        is_loopback = False
+    if not is_loopback:
+        raise BindRefusedError(
+            f"refusing to listen on {host!r}: without users and roles everyone who reaches this "
+            "machine could read restricted layers; use 127.0.0.1 (or ::1), and an SSH tunnel "
+            "from elsewhere"
+        )
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The whole service on one database.
+
+    Parameters
+    ----------
+    settings : Settings
+        Decides the database and the round that receives uploads.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        connect(settings).dispose()  # the owner migrates, then leaves
+        app.state.engine = web_engine(settings)
+        await open_ogc(app, web_pool_arguments(settings))
+        try:
+            yield
+        finally:
+            await close_ogc(app)
+            app.state.engine.dispose()
+
+    app = FastAPI(
+        title="ad-survey",
+        summary="Districts with estimated hectares, AD projects, forms.",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+    )
+
+    def find_raster(request: Request, layer_id: str) -> str:
+        source = raster_source(request.app.state.engine, layer_id)
+        if source is None or not source.path.is_file():
+            raise LayerNotFoundError(f"layer {layer_id!r} does not exist")
+        return str(source.path)
+
+    @app.get("/healthz", tags=["service"])
+    def healthz(request: Request) -> dict[str, Any]:
+        """Whether the service and its database answer."""
+        raster_layers(request.app.state.engine)
+        return {"status": "ok"}
+
+    @app.get("/layers", tags=["service"])
+    def layers(request: Request) -> dict[str, Any]:
+        """Restricted raster layers, for analysts."""
+        return {"raster": raster_layers(request.app.state.engine)}
+
+    include_ogc(app)
+    app.include_router(raster_router(find_raster), prefix="/raster/{layer_id}", tags=["raster"])
+    store = read_round(settings.survey).submissions_folder if settings.survey else None
+    app.include_router(forms_router(store))
+    include_pages(app)
+    _install_errors(app)
+    app.add_middleware(OgcEdge)
+    app.add_middleware(_Edge)
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=_LOOPBACK_NAMES)
+    return app
+
+
+def _install_errors(app: FastAPI) -> None:
+    """Answer exceptions by one table; a defect answers 500 and tells nothing of the inside."""
+
+    def plain(status: int) -> Any:
+        def answer(_: Request, error: Exception) -> JSONResponse:
+            return JSONResponse({"detail": str(error)}, status)
+
+        return answer
+
+    for kind, status in STATUS.items():
+        app.add_exception_handler(kind, plain(status))
+    app.add_exception_handler(TileOutsideBounds, plain(404))
+
+    def silent(status: int, detail: str) -> Any:
+        def answer(_: Request, error: Exception) -> JSONResponse:
+            _log.warning("%s: %s", type(error).__name__, detail)
+            return JSONResponse({"detail": detail}, status)
+
+        return answer
+
+    # Text of the database or of GDAL may hold column names and paths.
+    app.add_exception_handler(PostgresError, silent(400, "the filter cannot be evaluated"))
+    app.add_exception_handler(RioTilerError, silent(400, "the tile cannot be made"))
+    for tipg_error, status in TIPG_STATUS.items():
+        if issubclass(tipg_error, TiPgError):
+            app.add_exception_handler(
+                tipg_error,
+                silent(status if status < 500 else 400, "the request cannot be answered"),
+            )
+
+
+class _Edge:
+    """Guards on every request: origin of writes, parameters of tiles, headers of answers."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, and its answer back with headers."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        fault = _foreign_write(scope) or _odd_tile(scope)
+        path = scope["path"]
+
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers["X-Content-Type-Options"] = "nosniff"
+                headers["Referrer-Policy"] = "no-referrer"
+                headers["Cross-Origin-Resource-Policy"] = "same-origin"
+                if headers.get("content-type", "").startswith("text/html"):
+                    headers["Content-Security-Policy"] = _HTML_POLICY
+                # Figures may be withdrawn, and readers differ: only assets may be kept.
+                headers["Cache-Control"] = (
+                    "private, max-age=86400"
+                    if path.startswith("/static/")
+                    else "private, no-store"
+                )
+            await send(message)
+
+        if fault:
+            await JSONResponse({"detail": fault[1]}, fault[0])(scope, receive, with_headers)
+            return
+        await self._app(scope, receive, with_headers)
+
+
+def _foreign_write(scope: Scope) -> tuple[int, str] | None:
+    """Refuse a write that another site's page sends through this browser."""
+    if scope["method"] in ("GET", "HEAD", "OPTIONS"):
+        return None
+    headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+    origin = headers.get(b"origin")
+    own = f"{scope['scheme']}://{headers.get(b'host', '')}"
+    if origin is not None and origin != own:
+        return 403, "this request comes from another site"
+    return None
+
+
+def _odd_tile(scope: Scope) -> tuple[int, str] | None:
+    """Refuse parameters that the raster tiles do not have: size, bands, expressions, paths."""
+    if not scope["path"].startswith("/raster/"):
+        return None
+    for pair in filter(None, scope["query_string"].decode("latin-1").split("&")):
+        name, _, value = pair.partition("=")
+        if value not in _TILE_PARAMETERS.get(name, set()):
+            return 400, f"parameter {name[:40]!r} is not known here or has an odd value"
+    return None

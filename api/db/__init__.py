@@ -1,0 +1,1 @@
+"""PostGIS: the private cluster, its tables, and every query. Nothing else knows SQLAlchemy."""

@@ -1,0 +1,124 @@
+"""Tables. `published` is what managers may read; `restricted` is for analysts."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import Any
+
+from geoalchemy2 import Geometry
+from sqlalchemy import Date, DateTime, ForeignKey, MetaData, Text, UniqueConstraint
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+__all__ = ["Base", "DistrictEstimate", "ProjectIndicator", "RasterLayer", "Run"]
+
+
+class Base(DeclarativeBase):
+    """Base of the models; names of constraints are stable for migrations."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(column_0_label)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {str: Text, dict[str, Any]: JSONB}  # noqa: RUF012  # SQLAlchemy's way
+
+
+class Run(Base):
+    """A loaded run: one per country and harvest year."""
+
+    __tablename__ = "run"
+    __table_args__ = (UniqueConstraint("country", "harvest_year"), {"schema": "restricted"})
+
+    run_id: Mapped[str] = mapped_column(primary_key=True)
+    country: Mapped[str]
+    harvest_year: Mapped[int]
+    title: Mapped[str]
+    reference_date: Mapped[date] = mapped_column(Date)
+    release_date: Mapped[date] = mapped_column(Date)
+    loaded_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    record: Mapped[dict[str, Any]]
+
+
+class _OfRun:
+    """Rows that go when their run goes."""
+
+    run_id: Mapped[str] = mapped_column(
+        ForeignKey("restricted.run.run_id", ondelete="CASCADE"), index=True
+    )
+
+
+class DistrictEstimate(_OfRun, Base):
+    """Hectares of one crop in one district, emptied where they must not be shown."""
+
+    __tablename__ = "district_estimate"
+    __table_args__ = {"schema": "published"}  # noqa: RUF012
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    crop: Mapped[str]
+    harvest_year: Mapped[int]
+    district_pcode: Mapped[str] = mapped_column(index=True)
+    district_name: Mapped[str]
+    province_pcode: Mapped[str]
+    province_name: Mapped[str]
+    reference_date: Mapped[date] = mapped_column(Date)
+    value_ha: Mapped[float | None]
+    se_ha: Mapped[float | None]
+    ci_low_ha: Mapped[float | None]
+    ci_high_ha: Mapped[float | None]
+    level: Mapped[float | None]
+    cv: Mapped[float | None]
+    df: Mapped[float | None]
+    n_segments: Mapped[int]
+    estimate_type: Mapped[str]
+    method: Mapped[str]
+    why: Mapped[str]
+    reliability: Mapped[str]
+    status: Mapped[str]
+    unobserved_share: Mapped[float]
+    disclosure: Mapped[str]
+    geom: Mapped[Any] = mapped_column(Geometry("MULTIPOLYGON", srid=4326, spatial_index=True))
+
+
+class ProjectIndicator(_OfRun, Base):
+    """Baseline and latest value of one indicator of an AD project."""
+
+    __tablename__ = "project_indicator"
+    __table_args__ = {"schema": "published"}  # noqa: RUF012
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    project_id: Mapped[str] = mapped_column(index=True)
+    project_name: Mapped[str]
+    district_pcodes: Mapped[str]
+    start_year: Mapped[int]
+    harvest_year: Mapped[int]
+    indicator_code: Mapped[str]
+    unit: Mapped[str]
+    direction: Mapped[str]
+    baseline_value: Mapped[float]
+    baseline_year: Mapped[int]
+    target_value: Mapped[float | None]
+    latest_value: Mapped[float | None]
+    latest_ci_low: Mapped[float | None]
+    latest_ci_high: Mapped[float | None]
+    latest_year: Mapped[int | None]
+    n_respondents: Mapped[int | None]
+    n_villages: Mapped[int | None]
+    method: Mapped[str]
+    disclosure: Mapped[str]
+    geom: Mapped[Any] = mapped_column(Geometry("MULTIPOLYGON", srid=4326, spatial_index=True))
+
+
+class RasterLayer(_OfRun, Base):
+    """A raster that analysts may see as tiles; the path never leaves the service."""
+
+    __tablename__ = "raster_layer"
+    __table_args__ = {"schema": "restricted"}  # noqa: RUF012
+
+    layer_id: Mapped[str] = mapped_column(primary_key=True)
+    title: Mapped[str]
+    path: Mapped[str]
+    classes: Mapped[dict[str, Any]]

@@ -1,0 +1,130 @@
+"""OGC API Features and vector tiles of the published relations, through tipg.
+
+tipg does the protocol. What it answers loosely is mended at the edge (`OgcEdge`): unknown
+collections and parameters, huge limits, HTML pages that load from other hosts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import parse_qsl, urlencode
+
+import asyncpg
+from fastapi import FastAPI
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+from tipg.collections import register_collection_catalog
+from tipg.database import connection_factory
+from tipg.factory import Endpoints
+from tipg.settings import DatabaseSettings
+
+__all__ = ["PREFIX", "OgcEdge", "close_ogc", "include_ogc", "open_ogc", "refresh_ogc"]
+
+PREFIX = "/ogc"
+_SCHEMA = "published"
+_MAX_FEATURES = 1_000
+_CATALOGUE = DatabaseSettings(
+    schemas=[_SCHEMA], functions=[], only_spatial_tables=True, spatial_extent=False
+)
+_ITEMS_PARAMETERS = {
+    "bbox", "bbox-only", "datetime", "f", "filter", "filter-crs", "filter-lang", "geom-column",
+    "ids", "limit", "offset", "properties", "simplify", "sortby",
+}  # fmt: skip
+_COLLECTIONS_PARAMETERS = {"bbox", "datetime", "f", "limit", "offset"}
+_TILE_PARAMETERS = _ITEMS_PARAMETERS | {"minzoom", "maxzoom", "datetime-column"}
+
+
+def include_ogc(app: FastAPI) -> None:
+    """Add the routes of OGC API Features and Tiles under `/ogc`."""
+    endpoints = Endpoints(router_prefix=PREFIX, with_tiles_viewer=False, title="ad-survey")
+    app.include_router(endpoints.router, prefix=PREFIX, tags=["OGC API"])
+
+
+async def open_ogc(app: FastAPI, connection: Mapping[str, Any]) -> None:
+    """Open the pool of reading connections and read the catalogue of collections."""
+    app.state.pool = await asyncpg.create_pool(
+        **connection,
+        min_size=1,
+        max_size=8,
+        init=connection_factory([_SCHEMA], "pg_temp"),
+        setup=_make_reader,
+    )
+    await refresh_ogc(app)
+
+
+async def refresh_ogc(app: FastAPI) -> None:
+    """Read the catalogue again: relations or columns may have changed."""
+    await register_collection_catalog(app, db_settings=_CATALOGUE)
+
+
+async def close_ogc(app: FastAPI) -> None:
+    """Close the pool."""
+    await app.state.pool.close()
+
+
+async def _make_reader(connection: asyncpg.Connection) -> None:
+    """Every borrowed connection reads only, and not for long."""
+    await connection.execute("set statement_timeout = '15s'")
+
+
+class OgcEdge:
+    """ASGI middleware that answers what tipg would answer with 422, 500 or a foreign script."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Check, correct and pass on one request."""
+        if scope["type"] != "http" or not scope["path"].startswith(PREFIX):
+            await self._app(scope, receive, send)
+            return
+        fault = self._mend(scope)
+        if fault:
+            status, message = fault
+            await JSONResponse({"detail": message}, status)(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+    def _mend(self, scope: Scope) -> tuple[int, str] | None:
+        query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+        parts = scope["path"].removeprefix(PREFIX).strip("/").split("/")
+        if any(name == "f" and value == "html" for name, value in query):
+            return 406, "there are no HTML pages here; the map is at /"
+        # A browser asks for HTML first; the pages would load from other hosts.
+        scope["headers"] = [
+            (name, b"application/json" if name == b"accept" and b"html" in value else value)
+            for name, value in scope["headers"]
+        ]
+        allowed: set[str] | None = None
+        if parts[0] == "collections" and len(parts) == 1:
+            allowed = _COLLECTIONS_PARAMETERS
+        elif parts[0] == "collections":
+            catalogue = scope["app"].state.collection_catalog["collections"]
+            if parts[1] not in catalogue:
+                return 404, f"collection {parts[1][:80]!r} does not exist"
+            columns = {column.name for column in catalogue[parts[1]].properties}
+            tail = parts[2] if len(parts) > 2 else ""
+            if tail == "items":
+                allowed = (
+                    _ITEMS_PARAMETERS | columns if len(parts) == 3 else {"f"} | _ITEMS_PARAMETERS
+                )
+            elif tail == "tiles":
+                allowed = _TILE_PARAMETERS | columns
+            else:
+                allowed = {"f"}
+        if allowed is not None:
+            unknown = sorted({name for name, _ in query} - allowed)
+            if unknown:
+                return 400, f"parameter {', '.join(unknown)[:200]} is not known here"
+        mended = []
+        for name, value in query:
+            if name in ("limit", "offset"):
+                if not (value.isascii() and value.isdigit()) or (
+                    name == "limit" and int(value) < 1
+                ):
+                    return 400, f"{name}={value[:40]!r} is not a whole number above zero"
+                value = str(min(int(value), _MAX_FEATURES if name == "limit" else 10**9))
+            mended.append((name, value))
+        scope["query_string"] = urlencode(mended).encode("latin-1")
+        return None

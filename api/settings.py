@@ -1,0 +1,36 @@
+"""Settings from `ADSURVEY_*` variables; built by `cli` or tests, passed down."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+__all__ = ["Settings"]
+
+
+class Settings(BaseSettings):
+    """What differs between machines.
+
+    Attributes
+    ----------
+    database_url : SecretStr or None
+        SQLAlchemy URL of a PostGIS database owned by us; None means the private cluster.
+    web_database_url : SecretStr or None
+        The same database as the reading role `adsurvey_web`; needed with `database_url`.
+    state_dir : Path
+        Holds the private cluster (as root it lies under /var/lib/ad-survey instead).
+    survey : Path or None
+        Round that receives uploaded submissions; None refuses uploads.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="ADSURVEY_", frozen=True)
+
+    database_url: SecretStr | None = None
+    web_database_url: SecretStr | None = None
+    state_dir: Path = Path(".adsurvey")
+    survey: Path | None = None
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=0, le=65535)
+    durable: bool = True
