@@ -6,6 +6,13 @@ from survey.estimation.smallarea.area_level import (
     eblup_area_level,
     fit_area_level,
 )
+from survey.estimation.smallarea.benchmarking import Benchmarked, benchmark_to_total
+from survey.estimation.smallarea.bootstrap import (
+    BootstrapMse,
+    bootstrap_area_level,
+    bootstrap_unit_level,
+)
+from survey.estimation.smallarea.diagnostics import UnitLevelDiagnostics, diagnose_unit_level
 from survey.estimation.smallarea.unit_level import (
     UnitLevelFit,
     UnitLevelMeans,
@@ -13,15 +20,25 @@ from survey.estimation.smallarea.unit_level import (
     eblup_model_mean,
     fit_unit_level,
 )
+from survey.estimation.smallarea.variances import SmoothedVariances, smooth_sampling_variances
 
 __all__ = [
     "AreaLevelFit",
     "AreaLevelMeans",
+    "Benchmarked",
+    "BootstrapMse",
+    "SmoothedVariances",
+    "UnitLevelDiagnostics",
     "UnitLevelFit",
     "UnitLevelMeans",
+    "benchmark_to_total",
+    "bootstrap_area_level",
+    "bootstrap_unit_level",
+    "diagnose_unit_level",
     "eblup_area_level",
     "eblup_finite_pop",
     "eblup_model_mean",
     "fit_area_level",
     "fit_unit_level",
+    "smooth_sampling_variances",
 ]

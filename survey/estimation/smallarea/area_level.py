@@ -18,7 +18,13 @@ from survey.estimation.smallarea.inputs import (
     orthonormal,
 )
 
-__all__ = ["AreaLevelFit", "AreaLevelMeans", "eblup_area_level", "fit_area_level"]
+__all__ = [
+    "AreaLevelFit",
+    "AreaLevelMeans",
+    "eblup_area_level",
+    "fit_area_level",
+    "refit_area_level",
+]
 
 METHODS = ("reml", "ml", "moment")
 
@@ -44,6 +50,8 @@ class AreaLevelFit:
         method.
     residual : float array (m,)
         (y - x'beta)/sqrt(sigma2_u + D), about standard normal when the model holds.
+    sampling_variance, X : float array (m,), (m, p)
+        D and the covariates, as they were fitted.
     """
 
     method: str
@@ -61,6 +69,8 @@ class AreaLevelFit:
     g2: Floats
     g3: Floats
     residual: Floats
+    sampling_variance: Floats
+    X: Floats
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -90,8 +100,8 @@ class _Areas:
     def solve(self, s2: float) -> tuple[Floats, Floats, Floats, Floats]:
         """Weights 1/(s2+D), X'WX, beta and residuals."""
         w = 1.0 / (s2 + self.D)
-        A: Floats = self.X.T @ (w[:, None] * self.X)
-        beta: Floats = np.linalg.solve(A, self.X.T @ (w * self.y))
+        A = self.X.T @ (w[:, None] * self.X)
+        beta = np.linalg.solve(A, self.X.T @ (w * self.y))
         return w, A, beta, self.y - self.X @ beta
 
     def loglik(self, s2: float, *, restricted: bool) -> float:
@@ -114,7 +124,7 @@ class _Areas:
     def moment(self, s2: float) -> float:
         """Fay and Herriot (1979) eq. 2.9: sum r^2/(A+D) - (m-p)."""
         w, _, _, r = self.solve(s2)
-        return float((w * r**2).sum()) - (self.m - self.p)
+        return float((w * r**2).sum() - (self.m - self.p))
 
     def variance_between(self, method: str) -> float:
         unit = float(np.median(self.D))
@@ -176,7 +186,7 @@ def fit_area_level(
     183-196 (moment); Rao and Molina (2015), secs. 6.1-6.2.
     """
     y = checked_vector("direct", direct)
-    D = np.asarray(sampling_variance, dtype=np.float64)
+    D: Floats = np.asarray(sampling_variance, dtype=np.float64)
     if D.shape == y.shape and bool((D == 0.0).any()):
         row = int(np.flatnonzero(D == 0.0)[0])
         raise EstimationError(
@@ -191,10 +201,17 @@ def fit_area_level(
         raise TooFewUnitsError("one area cannot show a variance between areas; give at least two")
     Q, R = orthonormal(design)
     areas = _Areas(y, D, Q)
-    return _fit_at(areas.variance_between(method), areas, R, method)
+    return _fit_at(areas.variance_between(method), areas, design, R, method)
 
 
-def _fit_at(s2: float, areas: _Areas, R: Floats, method: str) -> AreaLevelFit:
+def refit_area_level(fit: AreaLevelFit, direct: Floats) -> AreaLevelFit:
+    """Fit the same model to other direct estimates, for bootstraps."""
+    Q, R = orthonormal(fit.X)
+    areas = _Areas(direct, fit.sampling_variance, Q)
+    return _fit_at(areas.variance_between(fit.method), areas, fit.X, R, fit.method)
+
+
+def _fit_at(s2: float, areas: _Areas, X: Floats, R: Floats, method: str) -> AreaLevelFit:
     w, A, beta, r = areas.solve(s2)
     m, D = areas.m, areas.D
     inverse = np.linalg.inv(A)
@@ -230,6 +247,8 @@ def _fit_at(s2: float, areas: _Areas, R: Floats, method: str) -> AreaLevelFit:
         g2=g2,
         g3=g3,
         residual=r * np.sqrt(w),
+        sampling_variance=D,
+        X=X,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +24,8 @@ __all__ = [
     "orthonormal",
 ]
 
-Floats = npt.NDArray[np.float64]
+# `floating[Any]`, not float64: numpy's products are typed no narrower.
+Floats = npt.NDArray[np.floating[Any]]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 Labels = npt.NDArray[np.str_]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,14 +24,30 @@ from survey.estimation.smallarea.inputs import (
 )
 
 __all__ = [
+    "PopulationRest",
+    "Profile",
+    "UnitLevelData",
     "UnitLevelFit",
     "UnitLevelMeans",
     "eblup_finite_pop",
     "eblup_model_mean",
     "fit_unit_level",
+    "refitter",
+    "rest_of_population",
 ]
 
 METHODS = ("reml", "ml")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class UnitLevelData:
+    """The sample as it was fitted: response, covariates, domain row, scale and unit size."""
+
+    y: Floats
+    X: Floats
+    code: Ints
+    scale: Floats
+    size: Floats
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -66,6 +83,8 @@ class UnitLevelFit:
         Sums over the domain's sampled units of a, a x, a y and (a c)^2, with unit size a.
     residual : float array (n,)
         Conditional residual y - x'beta - v, in the order of the input.
+    data : UnitLevelData
+        The sample, for bootstrap and diagnostics.
     """
 
     method: str
@@ -89,6 +108,7 @@ class UnitLevelFit:
     size_y: Floats
     size_noise: Floats
     residual: Floats
+    data: UnitLevelData
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -127,7 +147,7 @@ class UnitLevelMeans:
     g3: Floats
 
 
-class _Profile:
+class Profile:
     """Likelihood of lambda = sigma2_v / sigma2_e with beta and sigma2_e profiled out.
 
     Sums over groups are made once; one evaluation then costs O(m p^2), whatever n.
@@ -148,6 +168,7 @@ class _Profile:
         self.set_response(y)
 
     def set_response(self, y: Floats) -> None:
+        """Take another response on the same covariates and groups."""
         self.sy = group_sums(self.k * y, self.code, self.m)
         # Centring on the least-squares fit keeps y'Py from cancelling digits away.
         self.beta0 = np.linalg.solve(self.xx, self.kX.T @ y)
@@ -160,14 +181,15 @@ class _Profile:
         """X'H^-1X, beta - beta0, y'Py and the shrunken group sums u_i = 1'H_i^-1 r_i."""
         d = 1.0 / (1.0 + lam * self.a)
         w = lam * d
-        A: Floats = self.xx - self.sx.T @ (w[:, None] * self.sx)
+        A = self.xx - self.sx.T @ (w[:, None] * self.sx)
         b = self.xr - self.sx.T @ (w * self.sr)
-        step: Floats = np.linalg.solve(A, b)
+        step = np.linalg.solve(A, b)
         q = self.rr - float((w * self.sr**2).sum()) - float(b @ step)
         u: Floats = d * (self.sr - self.sx @ step)
         return A, step, q, u
 
     def loglik(self, lam: float) -> float:
+        """Profile log-likelihood, restricted or full."""
         A, _, q, _ = self.solve(lam)
         if q <= 0.0:
             return math.inf
@@ -190,6 +212,7 @@ class _Profile:
         return float(value)
 
     def maximise(self) -> float:
+        """Lambda at the maximum; exactly 0 where the likelihood falls from there."""
         unit = self.m / float(self.a.sum())
         grid = np.concatenate([[0.0], unit * np.logspace(-5.0, 5.0, 41)])
         return best_root(self.loglik, self.score, grid)
@@ -264,29 +287,35 @@ def fit_unit_level(
             "apart; use fit_area_level or a larger domain"
         )
     Q, R = orthonormal(design)
-    profile = _Profile(Q, response, code, 1.0 / c**2, m, method)
+    profile = Profile(Q, response, code, 1.0 / c**2, m, method)
     # What the least-squares fit leaves, against the response: 1e-12 of it is rounding.
     if profile.rr <= 1e-24 * float((response**2 / c**2).sum()):
         raise EstimationError(
             "the covariates reproduce y without residual, so no variance can be estimated; check "
             "that y is not one of the covariates or a constant"
         )
-    lam = profile.maximise()
-    return _fit_at(lam, profile, design, response, R, names, count, c, a, method)
+    data = UnitLevelData(y=response, X=design, code=code, scale=c, size=a)
+    return _fit_at(profile.maximise(), profile, data, R, names, method)
+
+
+def refitter(fit: UnitLevelFit) -> Callable[[Floats], UnitLevelFit]:
+    """A function that fits the same model to another response, for bootstraps."""
+    data = fit.data
+    Q, R = orthonormal(data.X)
+    profile = Profile(Q, data.y, data.code, 1.0 / data.scale**2, fit.domain.size, fit.method)
+
+    def again(y: Floats) -> UnitLevelFit:
+        profile.set_response(y)
+        other = UnitLevelData(y=y, X=data.X, code=data.code, scale=data.scale, size=data.size)
+        return _fit_at(profile.maximise(), profile, other, R, fit.domain, fit.method)
+
+    return again
 
 
 def _fit_at(
-    lam: float,
-    profile: _Profile,
-    X: Floats,
-    y: Floats,
-    R: Floats,
-    names: Labels,
-    count: Ints,
-    c: Floats,
-    size: Floats,
-    method: str,
+    lam: float, profile: Profile, data: UnitLevelData, R: Floats, names: Labels, method: str
 ) -> UnitLevelFit:
+    X, y, c, size = data.X, data.y, data.scale, data.size
     A, step, q, u = profile.solve(lam)
     n, p, m, code = profile.n, profile.p, profile.m, profile.code
     sigma2_e = q / (n - p if profile.restricted else n)
@@ -325,7 +354,7 @@ def _fit_at(
     return UnitLevelFit(
         method=method,
         domain=names,
-        n=count.astype(np.int64),
+        n=np.bincount(code, minlength=m).astype(np.int64),
         beta=beta,
         beta_cov=beta_cov,
         sigma2_v=sigma2_v,
@@ -345,6 +374,7 @@ def _fit_at(
         size_y=total(size * y),
         size_noise=total((size * c) ** 2),
         residual=y - X @ beta - effect[code],
+        data=data,
     )
 
 
@@ -489,25 +519,12 @@ def eblup_finite_pop(
     means = checked_matrix("mean_x", mean_x, labels.size, fit.beta.size)
     total = checked_vector("population", population, labels.size, positive=True)
     terms = _terms(fit, labels, information)
-    seen = np.where(terms.sampled, fit.size[terms.at], 0.0)
-    short = total < seen * (1.0 - 1e-9)
-    if short.any():
-        row = int(np.flatnonzero(short)[0])
-        raise EstimationError(
-            f"domain {str(labels[row])!r}: population {total[row]:.6g} is smaller than its sample "
-            f"{seen[row]:.6g}; give the sum of unit sizes over the whole frame"
-        )
-    rest = np.maximum(total - seen, 0.0)
-    seen_x = np.where(terms.sampled[:, None], fit.size_x[terms.at], 0.0)
+    rest = rest_of_population(fit, means, labels, total)
     seen_y = np.where(terms.sampled, fit.size_y[terms.at], 0.0)
-    rest_x = total[:, None] * means - seen_x
-    value = (seen_y + rest_x @ fit.beta + rest * terms.effect) / total
-    share = rest / total
-    mean_rest = rest_x / np.where(rest > 0.0, rest, 1.0)[:, None]
-    g2 = _g2(fit, terms, mean_rest)
-    own = fit.size_noise[terms.at] / fit.size[terms.at]
-    each = np.where(terms.sampled, own, fit.size_noise.sum() / fit.size.sum())
-    noise = fit.sigma2_e * each * rest / total**2
+    value = (seen_y + rest.x @ fit.beta + rest.size * terms.effect) / total
+    g2 = _g2(fit, terms, rest.x / np.where(rest.size > 0.0, rest.size, 1.0)[:, None])
+    share = rest.size / total
+    noise = fit.sigma2_e * rest.noise / total**2
     return UnitLevelMeans(
         domain=labels,
         n=terms.n,
@@ -519,4 +536,43 @@ def eblup_finite_pop(
         g1=terms.g1,
         g2=g2,
         g3=terms.g3,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PopulationRest:
+    """The unsampled part of each domain: size, sum of a x, and sum of (a c)^2.
+
+    `at` (k,) is the domain's row in the fit and `sampled` says whether it has one.
+    """
+
+    at: Ints
+    sampled: Bools
+    size: Floats
+    x: Floats
+    noise: Floats
+
+
+def rest_of_population(
+    fit: UnitLevelFit, mean_x: Floats, domain: Labels, population: Floats
+) -> PopulationRest:
+    """Population less sample, refusing a domain whose sample is larger."""
+    at, sampled = _rows(fit, domain)
+    seen = np.where(sampled, fit.size[at], 0.0)
+    short = population < seen * (1.0 - 1e-9)
+    if short.any():
+        row = int(np.flatnonzero(short)[0])
+        raise EstimationError(
+            f"domain {str(domain[row])!r}: population {population[row]:.6g} is smaller than its "
+            f"sample {seen[row]:.6g}; give the sum of unit sizes over the whole frame"
+        )
+    size = np.maximum(population - seen, 0.0)
+    own = fit.size_noise[at] / fit.size[at]
+    each = np.where(sampled, own, fit.size_noise.sum() / fit.size.sum())
+    return PopulationRest(
+        at=at,
+        sampled=sampled,
+        size=size,
+        x=population[:, None] * mean_x - np.where(sampled[:, None], fit.size_x[at], 0.0),
+        noise=each * size,
     )
