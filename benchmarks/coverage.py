@@ -24,10 +24,11 @@ from scipy import stats
 from survey.errors import EstimationError, TooFewUnitsError
 from survey.estimation import Frame, LadderRule, Sample
 from survey.estimation.assisted import fit_regression, regression_columns
-from survey.estimation.design import linearised_moments, stratified_design
+from survey.estimation.design import linearised_moments
 from survey.estimation.direct import expansion_linear, ratio_linear
-from survey.estimation.domains import _Ladder
 from survey.estimation.intervals import finish
+from survey.estimation.ladder import Ladder
+from survey.estimation.strata import stratified_design
 from survey.types import EstimateType
 
 PREVALENCES = (0.01, 0.05, 0.25)
@@ -233,15 +234,15 @@ def one_draw(pop, masks, truths, target, rng, tallies, rule):
             half = se * (stats.t.ppf(0.975, df) if math.isfinite(df) else stats.norm.ppf(0.975))
             tally.interval(interval, truth, max(naive - half, 0.0), naive + half)
         tally.interval("default", truth, estimate.ci_low_ha, estimate.ci_high_ha)
-    ladder = _Ladder(frame, sample, "regression", rule)
+    ladder = Ladder(frame, sample, "regression", rule)
     for key, mask in masks.items():
-        estimate = ladder._domain(mask, key[1], key[0])
+        estimate = ladder.domain(mask, key[1], key[0])
         if math.isfinite(estimate.value_ha):
             add_default(tallies, key, "ladder", truths[key], estimate)
     # One district in turn loses its sampled segments: what the synthetic figure is worth.
     left_out = rng.choice(np.unique(frame.domain))
     keep = frame.domain[sample.index] != left_out
-    ladder = _Ladder(
+    ladder = Ladder(
         frame, Sample(index=sample.index[keep], y_ha=sample.y_ha[keep]), "regression", rule
     )
     key = ("district", str(left_out))

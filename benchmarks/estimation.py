@@ -42,8 +42,8 @@ def population(seed: int = 1):
 
 def ours() -> float:
     from survey.estimation import Frame, Sample, domain_totals
-    from survey.estimation.design import stratified_design
     from survey.estimation.replication import bootstrap_domain_totals
+    from survey.estimation.strata import stratified_design
 
     stratum, district, risk, y, rows = population()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -19,9 +19,10 @@ import numpy as np
 from scipy import stats
 
 from benchmarks.coverage import POPULATIONS, draw, linears, population
-from survey.estimation.design import linearised_moments, stratified_design
+from survey.estimation.design import linearised_moments
 from survey.estimation.intervals import few_upper_ha
 from survey.estimation.replication import bootstrap_domain_totals
+from survey.estimation.strata import stratified_design
 
 REPLICATES = 300
 CELLS = ((0.05, 10), (0.05, 30), (0.25, 10), (0.25, 30), (0.25, 200))

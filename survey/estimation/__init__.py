@@ -1,11 +1,11 @@
 """Estimators of hectares: numpy in, `survey.types.Estimate` out.
 
-Where each lives: `units` frame and sample; `design` designs, variances, df; `intervals` from a
-total to an `Estimate`; `direct` expansion and ratio; `assisted` regression; `calibration`
-GREG weights, post-strata, raking; `synthetic` and `domains` the ladder of districts;
-`covariance` many domains at once; `accuracy` point samples; `replication` bootstrap and
-jackknife; `contrasts` and `means` questionnaire figures; `change` two seasons; `production`
-yield and value; `modes` figures that are not expansions; `reliability` quality labels.
+Where each lives: `units` frame and sample; `design` designs, variances, df; `strata` thin
+strata; `intervals` from a total to an `Estimate`; `direct` expansion and ratio; `assisted`
+regression; `calibration` GREG weights, post-strata, raking; `synthetic`, `ladder` and
+`domains` districts; `covariance` many domains at once; `accuracy` point samples; `replication`
+bootstrap and jackknife; `contrasts` and `means` questionnaire figures; `change` two seasons;
+`production` yield and value; `modes` figures that are not expansions; `reliability` labels.
 """
 
 from survey.estimation.accuracy import (

@@ -11,9 +11,10 @@ from scipy import stats
 
 from survey.errors import EstimationError
 from survey.estimation.assisted import fit_regression, regression_columns
-from survey.estimation.design import Stratified, linearised_moments, stratified_design
+from survey.estimation.design import linearised_moments
 from survey.estimation.direct import expansion_linear, ratio_linear
 from survey.estimation.intervals import Linear, t_quantile
+from survey.estimation.strata import Stratified, stratified_design
 from survey.estimation.units import Frame, Sample
 
 __all__ = ["ChangeEstimate", "SeasonTotal", "change_between", "season_total"]

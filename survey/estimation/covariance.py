@@ -9,8 +9,9 @@ import numpy.typing as npt
 
 from survey.errors import EstimationError
 from survey.estimation.assisted import fit_regression, regression_columns
-from survey.estimation.design import linearised_covariance, stratified_design
+from survey.estimation.design import linearised_covariance
 from survey.estimation.direct import size_of
+from survey.estimation.strata import stratified_design
 from survey.estimation.units import Floats, Frame, Ints, Labels, Sample
 
 __all__ = ["DomainTotals", "domain_totals"]

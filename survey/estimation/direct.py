@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from survey.errors import EstimationError, TooFewUnitsError
-from survey.estimation.design import Stratified, SurveyDesign, stratified_design
+from survey.estimation.design import SurveyDesign
 from survey.estimation.intervals import Linear, finish
+from survey.estimation.strata import Stratified, stratified_design
 from survey.estimation.units import Bools, Floats, Frame, Sample
 from survey.types import Estimate, EstimateType
 

@@ -9,12 +9,8 @@ import numpy as np
 from scipy import stats
 
 from survey.errors import EstimationError, TooFewUnitsError
-from survey.estimation.design import (
-    Stratified,
-    SurveyDesign,
-    design_effect,
-    linearised_moments,
-)
+from survey.estimation.design import SurveyDesign, design_effect, linearised_moments
+from survey.estimation.strata import Stratified
 from survey.estimation.units import Bools, Floats, Frame, Sample
 from survey.types import Estimate, EstimateType
 

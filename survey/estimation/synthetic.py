@@ -10,8 +10,9 @@ from typing import Self
 import numpy as np
 
 from survey.estimation.assisted import Fit
-from survey.estimation.design import Stratified, SurveyDesign, linearised_covariance
+from survey.estimation.design import SurveyDesign, linearised_covariance
 from survey.estimation.intervals import FEW_POSITIVE, Linear, t_quantile
+from survey.estimation.strata import Stratified
 from survey.estimation.units import Bools, Floats, Frame, Sample
 from survey.types import Estimate, EstimateType
 
