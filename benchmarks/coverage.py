@@ -323,6 +323,8 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=2000)
     parser.add_argument("--set", choices=["choose", "validate"], default="validate")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--positive", type=float, nargs="+", default=list(PREVALENCES))
+    parser.add_argument("--size", type=int, nargs="+", default=list(SIZES))
     parser.add_argument("--out", type=Path, help="JSON file for the figures")
     arguments = parser.parse_args()
     seed = arguments.seed or (11 if arguments.set == "choose" else 41)
@@ -330,8 +332,8 @@ def main() -> None:
     describe(arguments.set, seed)
     results = {
         (prevalence, target): cell(prevalence, target, arguments.runs, arguments.set, seed)
-        for prevalence in PREVALENCES
-        for target in SIZES
+        for prevalence in arguments.positive
+        for target in arguments.size
     }
     for level in ("district", "province"):
         print(f"\n### {level}\n\n{HEADER}")
