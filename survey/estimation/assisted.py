@@ -45,11 +45,6 @@ class Fit:
     weight: Floats
     inverse: Floats
 
-    def synthetic(self, totals: Floats) -> Linear:
-        """Fitted total for known column totals (p,), its error from the coefficients alone."""
-        z = self.weight * self._residual_corrected() * (self.x @ (self.inverse @ totals))
-        return Linear(value_ha=float(totals @ self.beta), z=z)
-
     def greg(
         self, totals: Floats, inside: Bools, *, g_weighted: bool = True, leverage: bool = True
     ) -> Linear:
