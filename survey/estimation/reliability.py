@@ -50,7 +50,8 @@ class Thresholds:
 def reliability_of(estimate: Estimate, thresholds: Thresholds | None = None) -> Reliability:
     """Label of one figure.
 
-    No value: status only. Crop found in no segment and value 0: not detected. Direct and
+    No value, or zero where no segment was visited: status only. Crop found in no visited
+    segment and value 0: not detected. Direct and
     assisted figures need `min_segments`. Then the coefficient of variation decides; for
     model-based figures it is the relative root mean squared error.
     """
@@ -58,7 +59,9 @@ def reliability_of(estimate: Estimate, thresholds: Thresholds | None = None) -> 
     if estimate.estimate_type is EstimateType.STATUS_ONLY or math.isnan(estimate.value_ha):
         return Reliability.STATUS_ONLY
     if estimate.value_ha == 0.0 and estimate.n_positive == 0:
-        return Reliability.NOT_DETECTED
+        # Nobody looked: a zero from a model is not a finding.
+        looked = estimate.n_segments > 0
+        return Reliability.NOT_DETECTED if looked else Reliability.STATUS_ONLY
     model_based = estimate.estimate_type in {EstimateType.SMALL_AREA, EstimateType.SYNTHETIC}
     if not model_based and estimate.n_segments < limits.min_segments:
         return Reliability.SUPPRESSED

@@ -46,6 +46,13 @@ def test_not_detected_comes_before_the_count_of_segments():
     assert reliability_of(estimate(0.0, math.nan, 5, 0)) is Reliability.NOT_DETECTED
 
 
+def test_a_fitted_zero_where_nobody_looked_is_a_status():
+    nobody = estimate(0.0, 0.2, 0, 0, kind=EstimateType.SYNTHETIC)
+    assert reliability_of(nobody) is Reliability.STATUS_ONLY
+    looked = estimate(0.0, 0.2, 3, 0, kind=EstimateType.SYNTHETIC)
+    assert reliability_of(looked) is Reliability.NOT_DETECTED
+
+
 def test_thresholds_are_data():
     strict = Thresholds(publishable_cv=0.05, indicative_cv=0.1)
     assert reliability_of(estimate(100.0, 12.0), strict) is Reliability.SUPPRESSED
