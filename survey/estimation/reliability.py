@@ -51,9 +51,9 @@ def reliability_of(estimate: Estimate, thresholds: Thresholds | None = None) -> 
     """Label of one figure.
 
     No value, or zero where no segment was visited: status only. Crop found in no visited
-    segment and value 0: not detected. Direct and
-    assisted figures need `min_segments`. Then the coefficient of variation decides; for
-    model-based figures it is the relative root mean squared error.
+    segment and value 0: not detected. Direct and assisted figures need `min_segments`. Then
+    the coefficient of variation decides; for model-based figures it is the relative root mean
+    squared error.
     """
     limits = thresholds or Thresholds()
     if estimate.estimate_type is EstimateType.STATUS_ONLY or math.isnan(estimate.value_ha):
