@@ -155,7 +155,7 @@ def best_root(
     top = int(np.argmax(values))
     low = float(grid[max(top - 1, 0)])
     high = float(grid[min(top + 1, grid.size - 1)])
-    while top == grid.size - 1 and score(high) > 0.0 and high < 1e12 * (1.0 + float(grid[-1])):
+    while top == grid.size - 1 and score(high) > 0.0 and high < 1e6 * float(grid[-1]):
         low, high = high, high * 10.0
     at_low, at_high = score(low), score(high)
     if at_low <= 0.0:

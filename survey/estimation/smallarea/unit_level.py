@@ -37,6 +37,8 @@ __all__ = [
 ]
 
 METHODS = ("reml", "ml")
+# Variance between over variance within a domain's mean, beyond which the latter is rounding.
+MAX_RATIO = 1e9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -150,7 +152,8 @@ class UnitLevelMeans:
 class Profile:
     """Likelihood of lambda = sigma2_v / sigma2_e with beta and sigma2_e profiled out.
 
-    Sums over groups are made once; one evaluation then costs O(m p^2), whatever n.
+    Sums over groups are made once; one evaluation then costs O(m p^2), whatever n. They are
+    kept as within + between, so that nothing cancels when lambda is large.
     With k = 1/c^2, V_i = sigma2_e (diag(c^2) + lambda 11') and
     V_i^-1 = (diag(k) - lambda/(1 + lambda a_i) k k')/sigma2_e, a_i = sum k (Rao and Molina 2015,
     sec. 7.1.1).
@@ -163,6 +166,11 @@ class Profile:
         self.sx = np.column_stack([group_sums(k * x, code, m) for x in X.T])
         self.kX = k[:, None] * X
         self.xx = X.T @ self.kX
+        # A group may have no unit (a district without crop in the amount part).
+        self.safe_a = np.where(self.a > 0.0, self.a, 1.0)
+        inner = X - (self.sx / self.safe_a[:, None])[code]
+        self.inner_x = inner
+        self.within_xx = inner.T @ (k[:, None] * inner)
         self.log_k = float(np.log(k).sum())
         self.k, self.code, self.m, self.X = k, code, m, X
         self.set_response(y)
@@ -174,17 +182,19 @@ class Profile:
         self.beta0 = np.linalg.solve(self.xx, self.kX.T @ y)
         rest = y - self.X @ self.beta0
         self.sr = group_sums(self.k * rest, self.code, self.m)
-        self.xr = self.kX.T @ rest
         self.rr = float((self.k * rest**2).sum())
+        inner = self.k * (rest - (self.sr / self.safe_a)[self.code])
+        self.within_xr = self.inner_x.T @ inner
+        self.within_rr = float((inner**2 / self.k).sum())
 
     def solve(self, lam: float) -> tuple[Floats, Floats, float, Floats]:
         """X'H^-1X, beta - beta0, y'Py and the shrunken group sums u_i = 1'H_i^-1 r_i."""
         d = 1.0 / (1.0 + lam * self.a)
-        w = lam * d
-        A = self.xx - self.sx.T @ (w[:, None] * self.sx)
-        b = self.xr - self.sx.T @ (w * self.sr)
+        w = d / self.safe_a
+        A = self.within_xx + self.sx.T @ (w[:, None] * self.sx)
+        b = self.within_xr + self.sx.T @ (w * self.sr)
         step = np.linalg.solve(A, b)
-        q = self.rr - float((w * self.sr**2).sum()) - float(b @ step)
+        q = self.within_rr + float((w * self.sr**2).sum()) - float(b @ step)
         u: Floats = d * (self.sr - self.sx @ step)
         return A, step, q, u
 
@@ -294,8 +304,14 @@ def fit_unit_level(
             "the covariates reproduce y without residual, so no variance can be estimated; check "
             "that y is not one of the covariates or a constant"
         )
+    lam = profile.maximise()
+    if lam * float(profile.a.max()) > MAX_RATIO:
+        raise EstimationError(
+            "the units of each domain agree with each other exactly, so the variance within "
+            "domains is zero and the likelihood has no maximum; use a direct estimate"
+        )
     data = UnitLevelData(y=response, X=design, code=code, scale=c, size=a)
-    return _fit_at(profile.maximise(), profile, data, R, names, method)
+    return _fit_at(lam, profile, data, R, names, method)
 
 
 def refitter(fit: UnitLevelFit) -> Callable[[Floats], UnitLevelFit]:

@@ -150,15 +150,20 @@ def test_smoothing_gives_every_area_a_positive_variance():
 
 
 def test_smoothing_recovers_a_power_of_the_predictor():
+    """Mean over 12 draws: one draw of 400 variances is itself good to about 3%."""
     rng = np.random.default_rng(8)
-    n = rng.integers(2, 40, 400).astype(float)
-    size = rng.uniform(0.01, 0.3, 400)
-    true = 2.0 * size**1.4 / n
-    got = smooth_sampling_variances(true * rng.chisquare(n - 1) / (n - 1), n, predictor=size)
-    assert_allclose(got.slope, 1.4, atol=0.15)
-    assert_allclose((got.variance / true).mean(), 1.0, atol=0.06)
-    assert_allclose(got.ratio, 1.0, atol=0.1)
-    assert 0.0 < got.r_squared < 1.0
+    slopes, ratios = [], []
+    for _ in range(12):
+        n = rng.integers(2, 40, 400).astype(float)
+        size = rng.uniform(0.01, 0.3, 400)
+        true = 2.0 * size**1.4 / n
+        raw = true * rng.chisquare(n - 1) / (n - 1)
+        got = smooth_sampling_variances(raw, n, predictor=size)
+        slopes.append(got.slope)
+        ratios.append((got.variance / true).mean())
+        assert 0.0 < got.r_squared < 1.0
+    assert_allclose(np.mean(slopes), 1.4, atol=0.03)
+    assert_allclose(np.mean(ratios), 1.0, atol=0.03)
 
 
 def test_smoothed_variances_feed_fay_herriot():

@@ -214,6 +214,14 @@ def test_bad_input_is_refused_by_name(change, words):
         fit_unit_level(y, X, domain)
 
 
+@pytest.mark.parametrize("method", ["reml", "ml"])
+def test_no_variance_within_domains_is_refused(method):
+    with pytest.raises(EstimationError, match="agree with each other exactly"):
+        fit_unit_level(
+            [1.0, 1.0, 4.0, 4.0, 6.0, 6.0], np.ones((6, 1)), [1, 1, 2, 2, 3, 3], method=method
+        )
+
+
 def test_samples_that_cannot_carry_the_model():
     y, X, domain = corn()
     with pytest.raises(TooFewUnitsError, match="at least two"):
