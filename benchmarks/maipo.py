@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -39,33 +39,65 @@ CROPS = ("crop1", "crop2", "crop3", "crop4")
 SPEC = FeatureSpec(indices=("ndvi", "ndmi", "gndvi", "nbr", "ndti", "evi2", "mndwi"), min_clear=8)
 TRAIN_SHARE = 0.4
 N_DISTRICTS = 4
-DRAWN_PER_DISTRICT = 12
 
 Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Split:
-    """Result of one split of the fields.
+class Population:
+    """Fields that did not train the map, with what the map says of them.
 
     Attributes
     ----------
-    truth_ha, count_ha : float array (1 + districts, crops)
-        Whole area first, then each district.
-    estimate_ha : float array (draws, 1 + districts, crops)
-    covered : bool array (draws, 1 + districts, crops)
-        Whether the 95% interval holds the truth.
+    field : str array (N,)
+    district : int array (N,)
+    area_ha : float array (N,)
+    true_ha, mapped_ha : float array (N, crops)
     accuracy : mapping of classifier to (share of pixels right, share of fields right)
-    settings : dict
+    settings : mapping
         Tree settings that cross-validation inside the training fields chose.
     """
 
-    truth_ha: Floats
-    count_ha: Floats
+    field: npt.NDArray[np.object_]
+    district: npt.NDArray[np.int64]
+    area_ha: Floats
+    true_ha: Floats
+    mapped_ha: Floats
+    accuracy: Mapping[str, tuple[float, float]]
+    settings: Mapping[str, Any]
+
+    @property
+    def members(self) -> npt.NDArray[np.bool_]:
+        """Domain masks (1 + districts, N): the whole area first."""
+        return np.vstack(
+            [np.ones(len(self.field), dtype=bool)]
+            + [self.district == number for number in range(N_DISTRICTS)]
+        )
+
+    @property
+    def truth_ha(self) -> Floats:
+        """True hectares (1 + districts, crops)."""
+        return self.members.astype(float) @ self.true_ha
+
+    @property
+    def count_ha(self) -> Floats:
+        """Hectares by counting pixels (1 + districts, crops)."""
+        return self.members.astype(float) @ self.mapped_ha
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draws:
+    """Estimates from repeated samples of one population.
+
+    Attributes
+    ----------
+    estimate_ha : float array (draws, 1 + districts, crops)
+    is_covered : bool array (draws, 1 + districts, crops)
+        Whether the 95% interval holds the truth.
+    """
+
     estimate_ha: Floats
-    covered: npt.NDArray[np.bool_]
-    accuracy: dict[str, tuple[float, float]]
-    settings: dict[str, Any]
+    is_covered: npt.NDArray[np.bool_]
 
 
 def scenes_of(folder: Path) -> SceneStack:
@@ -115,19 +147,14 @@ def is_training(fields: gpd.GeoDataFrame, rng: np.random.Generator) -> npt.NDArr
     return chosen
 
 
-def run_split(
-    seed: int,
-    *,
-    n_draws: int,
-    folder: Path,
-    candidates: Sequence[TreeSettings] = CANDIDATES,
-) -> Split:
-    """Train, map, count, and draw samples of the mapped fields."""
-    rng = np.random.default_rng(seed)
+def map_split(
+    seed: int, *, folder: Path, candidates: Sequence[TreeSettings] = CANDIDATES
+) -> Population:
+    """Train on a share of the fields and map the others."""
     folder.mkdir(parents=True)
     stack = scenes_of(folder)
     fields = fields_with_districts()
-    training = is_training(fields, rng)
+    training = is_training(fields, np.random.default_rng(seed))
     table = training_pixels(stack, SPEC, fields[training])
     model = fit_crop_model(
         table.features,
@@ -155,40 +182,49 @@ def run_split(
         raise SystemExit(f"{mapped[:, 0].sum():.2f} ha of the fields are unobserved")
     true = np.zeros((len(others), len(CROPS)))
     true[np.arange(len(others)), others["class_name"].map(CROPS.index)] = others["true_ha"]
+    return Population(
+        field=others["plot_id"].to_numpy(dtype=object),
+        district=others["district"].to_numpy(),
+        area_ha=others["true_ha"].to_numpy(),
+        true_ha=true,
+        mapped_ha=mapped[:, 1:],
+        accuracy=_compare(stack, table, model, others, seed),
+        settings=model.card["settings"],
+    )
 
-    district = others["district"].to_numpy()
-    member = [np.ones(len(others), dtype=bool)] + [district == d for d in range(N_DISTRICTS)]
-    estimate = np.empty((n_draws, len(member), len(CROPS)))
+
+def draw_samples(
+    population: Population, n_draws: int, n_fields: int, rng: np.random.Generator
+) -> Draws:
+    """Estimate from many samples of `n_fields` fields in every district, without replacement."""
+    members = population.members
+    frames = [
+        Frame(
+            segment_id=population.field.astype(str),
+            stratum=population.district.astype(str),
+            domain=population.district.astype(str),
+            group=np.full(len(population.field), "Maipo"),
+            risk_ha=population.area_ha,
+            covariate_ha=population.mapped_ha[:, column],
+        )
+        for column in range(len(CROPS))
+    ]
+    truth = population.truth_ha
+    estimate = np.empty((n_draws, *truth.shape))
     covered = np.empty(estimate.shape, dtype=bool)
-    truth = np.array([true[m].sum(axis=0) for m in member])
     for draw in range(n_draws):
         drawn = np.concatenate(
-            [rng.choice(np.flatnonzero(m), DRAWN_PER_DISTRICT, replace=False) for m in member[1:]]
+            [rng.choice(np.flatnonzero(m), n_fields, replace=False) for m in members[1:]]
         )
-        for column in range(len(CROPS)):
-            frame = Frame(
-                segment_id=others["plot_id"].to_numpy(),
-                stratum=district.astype(str),
-                domain=district.astype(str),
-                group=np.full(len(others), "Maipo"),
-                risk_ha=others["true_ha"].to_numpy(),
-                covariate_ha=mapped[:, 1 + column],
-            )
-            sample = Sample(index=drawn, y_ha=true[drawn, column])
-            for number, mask in enumerate(member):
-                found = regression_total(frame, sample, member=mask)
+        for column, frame in enumerate(frames):
+            sample = Sample(index=drawn, y_ha=population.true_ha[drawn, column])
+            for number, member in enumerate(members):
+                found = regression_total(frame, sample, member=member)
                 estimate[draw, number, column] = found.value_ha
                 covered[draw, number, column] = (
                     found.ci_low_ha <= truth[number, column] <= found.ci_high_ha
                 )
-    return Split(
-        truth_ha=truth,
-        count_ha=np.array([mapped[m, 1:].sum(axis=0) for m in member]),
-        estimate_ha=estimate,
-        covered=covered,
-        accuracy=_compare(stack, table, model, others, seed),
-        settings=model.card["settings"],
-    )
+    return Draws(estimate_ha=estimate, is_covered=covered)
 
 
 def _compare(
@@ -217,17 +253,18 @@ def _compare(
     return result
 
 
-def summary(splits: Sequence[Split]) -> dict[str, Any]:
+def summary(populations: Sequence[Population], draws: Sequence[Draws]) -> dict[str, Any]:
     """Bias, RMSE and coverage per crop, whole area and districts, over splits and draws."""
-    error = np.stack([s.estimate_ha - s.truth_ha for s in splits])  # split, draw, domain, crop
-    count = np.stack([s.count_ha - s.truth_ha for s in splits])
-    covered = np.stack([s.covered for s in splits])
+    pairs = list(zip(populations, draws, strict=True))
+    error = np.stack([d.estimate_ha - p.truth_ha for p, d in pairs])  # split, draw, domain, crop
+    count = np.stack([p.count_ha - p.truth_ha for p in populations])
+    covered = np.stack([d.is_covered for d in draws])
     figures = {}
     for column, crop in enumerate(CROPS):
         parts = {"whole area": [0], "districts": list(range(1, 1 + N_DISTRICTS))}
         figures[crop] = {
             part: {
-                "truth_ha": float(np.mean([s.truth_ha[rows, column].mean() for s in splits])),
+                "truth_ha": float(np.mean([p.truth_ha[rows, column] for p in populations])),
                 "assisted_bias_ha": float(error[:, :, rows, column].mean()),
                 "assisted_bias_mc_se_ha": _mc_se(error[:, :, rows, column].mean(axis=2)),
                 "assisted_rmse_ha": float(np.sqrt((error[:, :, rows, column] ** 2).mean())),
@@ -237,11 +274,14 @@ def summary(splits: Sequence[Split]) -> dict[str, Any]:
             }
             for part, rows in parts.items()
         }
-    accuracy = {
-        classifier: np.array([s.accuracy[classifier] for s in splits]).round(4).tolist()
-        for classifier in splits[0].accuracy
+    return {
+        "figures": figures,
+        "accuracy": {
+            classifier: np.round([p.accuracy[classifier] for p in populations], 4).tolist()
+            for classifier in populations[0].accuracy
+        },
+        "settings": [dict(p.settings) for p in populations],
     }
-    return {"figures": figures, "accuracy": accuracy, "settings": [s.settings for s in splits]}
 
 
 def _mc_se(error: Floats) -> float:
@@ -254,21 +294,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--splits", type=int, default=8)
     parser.add_argument("--draws", type=int, default=250)
+    parser.add_argument("--fields", type=int, default=12, help="drawn in every district")
     parser.add_argument("--seed", type=int, default=2026)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    splits = []
+    populations = []
     with tempfile.TemporaryDirectory() as folder:
         for number in range(options.splits):
-            splits.append(
-                run_split(
-                    options.seed + number,
-                    n_draws=options.draws,
-                    folder=Path(folder) / str(number),
-                )
-            )
-            print(f"split {number + 1}: {splits[-1].accuracy}", flush=True)
-    result = summary(splits)
+            seed = options.seed + number
+            populations.append(map_split(seed, folder=Path(folder) / str(number)))
+            print(f"split {number + 1}: {populations[-1].accuracy}", flush=True)
+    draws = [
+        draw_samples(population, options.draws, options.fields, np.random.default_rng([1, number]))
+        for number, population in enumerate(populations)
+    ]
+    result = summary(populations, draws)
     for crop, parts in result["figures"].items():
         for part, figure in parts.items():
             words = "  ".join(f"{name} {value:.2f}" for name, value in figure.items())

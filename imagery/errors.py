@@ -3,12 +3,13 @@
 ImageryError
 ├── SceneError       a scene, sidecar or mask is missing, malformed or does not fit the others
 ├── GridError        a raster's grid or reference system cannot be used, or nothing overlaps
+├── WriteError       a map could not be written whole, for example on a full disk
 └── TrainingError    training plots or a stored model cannot be used
 """
 
 from __future__ import annotations
 
-__all__ = ["GridError", "ImageryError", "SceneError", "TrainingError"]
+__all__ = ["GridError", "ImageryError", "SceneError", "TrainingError", "WriteError"]
 
 
 class ImageryError(Exception):
@@ -21,6 +22,10 @@ class SceneError(ImageryError):
 
 class GridError(ImageryError):
     """A grid or reference system cannot be used."""
+
+
+class WriteError(ImageryError):
+    """A map could not be written completely; nothing stands under its name."""
 
 
 class TrainingError(ImageryError):

@@ -23,10 +23,19 @@ __all__ = ["UNOBSERVED", "FeatureSpec", "block_features", "map_scenes"]
 UNOBSERVED = 0
 _NO_PROBABILITY = 255
 
-_COLOURS = (
-    (214, 39, 40), (255, 187, 120), (44, 160, 44), (152, 223, 138), (31, 119, 180),
-    (148, 103, 189), (140, 86, 75), (227, 119, 194), (188, 189, 34), (23, 190, 207),
-)  # fmt: skip
+# Classes that every survey has keep their colour; others take the rest in turn. The crops
+# stand out, land without them stays quiet.
+_COLOUR_OF = {
+    "poppy": (214, 39, 40),
+    "cannabis": (148, 61, 176),
+    "forest": (60, 120, 72),
+    "fallow": (205, 214, 168),
+    "bare": (224, 206, 178),
+    "water": (120, 170, 210),
+    "maize": (240, 200, 80),
+    "vegetables": (150, 200, 90),
+}
+_OTHER_COLOURS = ((140, 86, 75), (227, 119, 194), (127, 127, 127), (188, 189, 34), (23, 190, 207))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,8 +181,8 @@ def map_scenes(
     blocks = list(stack.grid.blocks(block_size))
     colours = {UNOBSERVED: (0, 0, 0, 0)}
     colours |= {
-        code: (*_COLOURS[(code - 1) % len(_COLOURS)], 255)
-        for code in range(1, len(model.class_names) + 1)
+        code: (*_COLOUR_OF.get(name, _OTHER_COLOURS[code % len(_OTHER_COLOURS)]), 255)
+        for code, name in enumerate(model.class_names, start=1)
     }
     tags = {f"CLASS_{code}": name for code, name in enumerate(model.class_names, start=1)}
     position = [model.class_names.index(c) if c in model.class_names else None for c in crops]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,13 +12,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import rasterio
-from rasterio.errors import RasterioIOError
+from rasterio._err import CPLE_BaseError
+from rasterio.errors import RasterioError, RasterioIOError
 from rio_cogeo.cogeo import cog_translate, cog_validate
 
-from imagery.errors import SceneError
+from imagery.errors import SceneError, WriteError
 from imagery.grid import Block, Grid
 
 __all__ = ["CogWriter", "is_valid_cog", "open_raster", "read_block"]
+
+# A VRT, or anything else that may point at other files or hosts, is not an image.
+_READ_DRIVERS = {".jp2": "JP2OpenJPEG"}
+# Larger than any tile or strip in honest use; a lying header would ask for the memory.
+_MAX_TILE_BYTES = 256 * 2**20
 
 # GDAL's default block cache is 5% of memory for every process; tiles are read once.
 _COG_PROFILE = {
@@ -31,6 +38,8 @@ _COG_PROFILE = {
     "photometric": "MINISBLACK",
     "alpha": "NO",
 }
+# rasterio lets some of GDAL's own errors through.
+_GDAL_FAILURES = (RasterioError, CPLE_BaseError)
 _GDAL_OPTIONS = {
     "GDAL_CACHEMAX": 128,
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
@@ -45,17 +54,24 @@ def open_raster(path: Path) -> Iterator[Any]:
     Raises
     ------
     SceneError
-        The file is missing, truncated or no raster.
+        The file is missing, truncated, neither GeoTIFF nor JPEG 2000, or stored in tiles so
+        large that one would fill the memory.
     """
     with rasterio.Env(**_GDAL_OPTIONS):
         try:
-            dataset = rasterio.open(path)
+            dataset = rasterio.open(path, driver=_READ_DRIVERS.get(path.suffix.lower(), "GTiff"))
         except RasterioIOError as error:
             raise SceneError(
-                f"{path.name} cannot be read as a raster ({error}); it may be truncated or "
-                "missing: copy it again"
+                f"{path.name} cannot be read as GeoTIFF or JPEG 2000 ({error}); it may be "
+                "truncated or missing: copy it again"
             ) from error
         with dataset:
+            for (rows, cols), kind in zip(dataset.block_shapes, dataset.dtypes, strict=True):
+                if rows * cols * np.dtype(kind).itemsize > _MAX_TILE_BYTES:
+                    raise SceneError(
+                        f"{path.name} is stored in tiles of {rows} x {cols} pixels, too large to "
+                        "read piece by piece; rewrite it with tiles of 512 (rio cogeo create)"
+                    )
             yield dataset
 
 
@@ -83,7 +99,8 @@ class CogWriter:
     """Writes a raster block by block and leaves a valid COG, or nothing at all.
 
     Blocks go to a tiled GeoTIFF under a temporary name in the same folder; on a clean exit it is
-    translated into a COG with overviews and renamed. After an error both are removed.
+    translated into a COG with overviews, read back against what was written, and renamed.
+    After an error both are removed; those of a killed process are removed by the next writer.
 
     Parameters
     ----------
@@ -96,6 +113,11 @@ class CogWriter:
     colours : mapping of value to (red, green, blue, alpha), optional
         Colour table of a single-band class map.
     tags : mapping of str, optional
+
+    Raises
+    ------
+    WriteError
+        The disk is full or fails; nothing stands under the final name.
     """
 
     def __init__(
@@ -109,8 +131,8 @@ class CogWriter:
         tags: Mapping[str, str] | None = None,
     ) -> None:
         self._path = path
-        self._raw = path.with_name(f".{path.stem}-{os.getpid()}.tif")
-        self._cog = path.with_name(f".{path.stem}-{os.getpid()}-cog.tif")
+        self._raw = path.with_name(f".{path.stem}-raw-{os.getpid()}.part.tif")
+        self._cog = path.with_name(f".{path.stem}-cog-{os.getpid()}.part.tif")
         self._grid = grid
         self._bands = tuple(bands)
         self._nodata = nodata
@@ -119,49 +141,82 @@ class CogWriter:
         self._is_class_map = bool(self._colours)
 
     def __enter__(self) -> CogWriter:
+        self._checksums: dict[Block, int] = {}
+        for left in self._path.parent.glob(f".{self._path.stem}-*.part.tif"):
+            if not _is_running(left.name.removesuffix(".part.tif").rsplit("-", 1)[1]):
+                left.unlink()
         self._env = rasterio.Env(**_GDAL_OPTIONS)
         self._env.__enter__()
-        self._out = rasterio.open(
-            self._raw,
-            "w",
-            driver="GTiff",
-            width=self._grid.shape[1],
-            height=self._grid.shape[0],
-            count=len(self._bands),
-            dtype="uint8",
-            crs=self._grid.crs.to_wkt(),
-            transform=self._grid.transform,
-            nodata=self._nodata,
-            tiled=True,
-            blockxsize=512,
-            blockysize=512,
-            compress="zstd",
-            zstd_level=1,
-            bigtiff="if_safer",
-            photometric="MINISBLACK",
-            alpha="NO",
-        )
+        try:
+            self._out = rasterio.open(
+                self._raw,
+                "w",
+                driver="GTiff",
+                width=self._grid.shape[1],
+                height=self._grid.shape[0],
+                count=len(self._bands),
+                dtype="uint8",
+                crs=self._grid.crs.to_wkt(),
+                transform=self._grid.transform,
+                nodata=self._nodata,
+                tiled=True,
+                blockxsize=512,
+                blockysize=512,
+                compress="zstd",
+                zstd_level=1,
+                bigtiff="if_safer",
+                photometric="MINISBLACK",
+                alpha="NO",
+            )
+        except _GDAL_FAILURES as error:
+            self._env.__exit__(None, None, None)
+            raise self._failed(error) from error
         return self
 
     def write(self, pixels: npt.NDArray[np.uint8], block: Block) -> None:
         """Write the pixels of a block, (bands, rows, cols)."""
-        self._out.write(pixels, window=block.window)
+        try:
+            self._out.write(pixels, window=block.window)
+        except _GDAL_FAILURES as error:
+            raise self._failed(error) from error
+        self._checksums[block] = _checksum(pixels)
 
     def __exit__(self, kind: Any, *_: object) -> None:
         try:
-            for index, name in enumerate(self._bands, start=1):
-                self._out.set_band_description(index, name)
-            self._out.update_tags(**self._tags)
-            if self._colours:
-                self._out.write_colormap(1, self._colours)
-            self._out.close()
-            if kind is None:
+            if kind is not None:
+                self._out.close()
+                return
+            try:
+                for index, name in enumerate(self._bands, start=1):
+                    self._out.set_band_description(index, name)
+                self._out.update_tags(**self._tags)
+                if self._colours:
+                    self._out.write_colormap(1, self._colours)
+                self._out.close()
                 self._translate()
-                self._cog.replace(self._path)
+                self._verify()
+            except _GDAL_FAILURES as error:
+                raise self._failed(error) from error
+            self._cog.replace(self._path)
         finally:
             self._raw.unlink(missing_ok=True)
             self._cog.unlink(missing_ok=True)
             self._env.__exit__(None, None, None)
+
+    def _failed(self, error: object) -> WriteError:
+        return WriteError(
+            f"{self._path.name} could not be written ({error}); check that "
+            f"{self._path.parent} is writable and the disk is not full"
+        )
+
+    def _verify(self) -> None:
+        # GDAL reports a full disk late or, when a file is closed, not at all.
+        with rasterio.open(self._cog) as cog:
+            for block, checksum in self._checksums.items():
+                if _checksum(cog.read(window=block.window)) != checksum:
+                    raise self._failed(
+                        f"row {block.row}, column {block.col} does not read back as written"
+                    )
 
     def _translate(self) -> None:
         cog_translate(
@@ -178,7 +233,21 @@ class CogWriter:
         )
         valid, errors, _ = cog_validate(str(self._cog))
         if not valid:
-            raise SceneError(f"{self._path.name} could not be made a valid COG: {errors}")
+            raise self._failed(f"no valid COG: {errors}")
+
+
+def _is_running(process: str) -> bool:
+    try:
+        os.kill(int(process), 0)
+    except PermissionError:
+        return True
+    except (ProcessLookupError, ValueError):
+        return False
+    return True
+
+
+def _checksum(pixels: npt.NDArray[np.uint8]) -> int:
+    return zlib.crc32(np.ascontiguousarray(pixels).tobytes())
 
 
 def is_valid_cog(path: Path) -> bool:

@@ -17,15 +17,14 @@ pytestmark = [
 
 
 def test_assisted_estimate_is_unbiased_and_trees_match_the_forest(tmp_path: Path) -> None:
-    split = maipo.run_split(
-        2026, n_draws=100, folder=tmp_path / "m", candidates=maipo.CANDIDATES[:1]
-    )
+    population = maipo.map_split(2026, folder=tmp_path / "m", candidates=maipo.CANDIDATES[:1])
+    draws = maipo.draw_samples(population, 100, 12, np.random.default_rng(1))
     # The whole area: in a district the rule for "found nowhere" cuts the estimate to zero.
-    error = split.estimate_ha[:, 0] - split.truth_ha[0]
+    error = draws.estimate_ha[:, 0] - population.truth_ha[0]
     monte_carlo = error.std(axis=0, ddof=1) / np.sqrt(len(error))
     # Four crops at once: 3.5 standard errors are passed by chance once in 500 runs.
     assert (np.abs(error.mean(axis=0)) <= 3.5 * monte_carlo).all()
-    assert split.covered[:, 0].mean() > 0.9
-    assert split.truth_ha[0].sum() == pytest.approx(split.truth_ha[1:].sum())
-    trees, forest = split.accuracy["lightgbm"], split.accuracy["random_forest"]
+    assert draws.is_covered[:, 0].mean() > 0.9
+    assert population.truth_ha[0].sum() == pytest.approx(population.area_ha.sum())
+    trees, forest = population.accuracy["lightgbm"], population.accuracy["random_forest"]
     assert trees[0] >= forest[0]
