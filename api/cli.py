@@ -85,7 +85,7 @@ def run(
                 {
                     "run_id": result.run_id,
                     "folder": str(result.folder),
-                    "notes": result.notes,
+                    "notes": [str(note) for note in result.notes],
                     "estimates": json.loads(result.published.to_json(orient="records")),
                 },
                 indent=2,
@@ -117,7 +117,6 @@ def forms_import(
     from datetime import UTC, datetime
 
     from survey.forms import SubmissionStore
-
     from survey.rounds import read_round
 
     store = SubmissionStore(read_round(survey).submissions_folder)
@@ -310,44 +309,58 @@ class _progress_bars:  # noqa: N801  # reads as a verb where it is used
 
 
 def _print_estimates(published: pd.DataFrame, title: str) -> None:
+    """One table per crop that fits a terminal of 80 columns."""
+    from rich import box
     from rich.console import Console
     from rich.table import Table
 
     console: Console = Console()
     for crop in published["crop"].unique():
         rows = published.loc[published["crop"] == crop]
-        table = Table(title=f"{title}: {crop}, hectares")
+        level = rows["level"].dropna()
+        percent = f"{100 * level.iloc[0]:g}% interval" if len(level) else "Interval"
+        table = Table(
+            title=f"{title}: {crop}, hectares",
+            title_justify="left",
+            box=box.SIMPLE,
+            padding=(0, 1),
+        )
         for column, justify in (
             ("Domain", "left"),
-            ("Hectares", "right"),
-            ("95% interval" if (rows["level"] == 0.95).all() else "Interval", "right"),
+            ("Value", "right"),
+            (percent, "right"),
             ("n", "right"),
-            ("Method", "left"),
+            ("Kind", "left"),
             ("Reliability", "left"),
-            ("Not seen", "right"),
+            ("Unseen", "right"),
         ):
-            table.add_column(column, justify=justify)  # type: ignore[arg-type]
+            table.add_column(column, justify=justify, no_wrap=True)  # type: ignore[arg-type]
         for row in rows.to_dict("records"):
             table.add_row(*_cells(row))
         console.print(table)
+        for reason in sorted(set(rows["disclosure"]) - {""}):
+            console.print(f"withheld: {reason}", style="dim")
 
 
 def _cells(row: dict[Any, Any]) -> tuple[str, ...]:
-    indent = {"district": "  ", "province": "", "country": ""}[row["admin_level"]]
-    name = row["domain_name"] or (
-        "Country" if row["admin_level"] == "country" else row["domain_id"]
-    )
-    value, interval = "-", row["disclosure"] or "-"
-    if row["value_ha"] == row["value_ha"]:  # not NaN
+    name = row["domain_name"] or row["domain_id"]
+    if row["admin_level"] == "country":
+        name = "Country"
+    elif row["admin_level"] == "district":
+        name = f"  {name}"
+    value, interval = "-", "-"
+    if row["reliability"] == "not_detected" and not row["disclosure"]:
+        interval = f"below {row['ci_high_ha']:,.1f}"
+    elif row["value_ha"] == row["value_ha"]:  # not NaN
         value = f"{row['value_ha']:,.1f}"
         interval = f"{row['ci_low_ha']:,.1f} to {row['ci_high_ha']:,.1f}"
     return (
-        indent + str(name),
+        str(name),
         value,
         interval,
         str(row["n_segments"]),
-        row["method"],
-        row["reliability"].replace("_", " "),
+        str(row["estimate_type"]),
+        "withheld" if row["disclosure"] else str(row["reliability"]).replace("_", " "),
         f"{100 * row['unobserved_share']:.0f}%",
     )
 

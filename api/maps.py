@@ -28,6 +28,7 @@ __all__ = ["MapTitle", "class_breaks", "district_map"]
 # ColorBrewer YlOrRd, 5 classes: sequential, safe for colour-blind readers, prints in grey.
 _COLOURS = ("#ffffb2", "#fecc5c", "#fd8d3c", "#f03b20", "#bd0026")
 _NO_VALUE = "#d9d9d9"
+_NOT_DETECTED = "#9ecae1"
 _WITHHELD = {
     "not_detected": "not detected",
     "status_only": "status only: too little is known for a figure",
@@ -91,10 +92,14 @@ def district_map(
     legends = []
     for position, crop in enumerate(dict.fromkeys(estimates["crop"])):
         rows = estimates.loc[estimates["crop"] == crop]
-        breaks = class_breaks(rows["value_ha"].tolist())
+        found = rows["reliability"] != "not_detected"
+        breaks = class_breaks(rows.loc[found, "value_ha"].tolist())
         facts = [_facts(row, heading) for row in rows.to_dict("records")]
         shapes = gpd.GeoDataFrame(facts, geometry=list(rows.geometry), crs=rows.crs)
-        shapes["colour"] = [_colour(value, breaks) for value in rows["value_ha"]]
+        shapes["colour"] = [
+            _colour(value, breaks) if is_found else _NOT_DETECTED
+            for value, is_found in zip(rows["value_ha"], found, strict=True)
+        ]
         folium.GeoJson(
             shapes.to_json(),
             name=f"{crop}, hectares",
@@ -219,6 +224,7 @@ def _legend(crop: str, breaks: Sequence[float]) -> str:
             f'<li><i style="background:{colour}"></i>{_number(lower)} to {_number(limit)}</li>'
         )
         lower = limit
+    rows.append(f'<li><i style="background:{_NOT_DETECTED}"></i>not detected</li>')
     rows.append(f'<li><i style="background:{_NO_VALUE}"></i>no published figure</li>')
     return f"<h4>{html.escape(crop)}, hectares</h4><ul>{''.join(rows)}</ul>"
 

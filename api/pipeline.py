@@ -56,7 +56,7 @@ from survey.readers import (
     read_training,
 )
 from survey.rounds import Round
-from survey.types import ESTIMATES, PROJECTS, SEGMENT_MAP, Crop
+from survey.types import ESTIMATES, PROJECTS, SEGMENT_MAP, Crop, Note
 
 __all__ = [
     "Inputs",
@@ -86,7 +86,7 @@ class Inputs:
     projects: pd.DataFrame
     baselines: pd.DataFrame
     digests: dict[str, str]
-    notes: tuple[str, ...]
+    notes: tuple[Note, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,14 +101,14 @@ class RunResult:
         Holds `publish/` and `restricted/`.
     published : DataFrame
         Rows of `survey.districts.published_estimates`.
-    notes : tuple of str
+    notes : tuple of Note
         What the analyst should know: non-response, visits left out, filled covariates.
     """
 
     run_id: str
     folder: Path
     published: pd.DataFrame
-    notes: tuple[str, ...]
+    notes: tuple[Note, ...]
 
 
 def run_round(declared: Round, *, today: date, progress: Progress) -> RunResult:
@@ -180,7 +180,11 @@ def _run(
     )
     record = _record(declared, inputs)
     notes = (*inputs.notes, *notes)
-    _publish(declared, inputs, published, {**record, "notes": notes}, publish, today=today)
+    # The record is published: it counts segments and never names one.
+    public = {**record, "notes": [note.text for note in notes]}
+    _publish(declared, inputs, published, public, publish, today=today)
+    text = "".join(f"{note.text}: {', '.join(note.which)}\n" for note in notes if note.which)
+    (restricted / "notes.txt").write_text(text, encoding="utf-8")
     progress("Publishing", 1, 1)
     return RunResult(
         run_id=record["run_id"], folder=publish.parent, published=published, notes=notes
@@ -239,7 +243,7 @@ def read_inputs(declared: Round) -> Inputs:
 
 def _reference_in_sample(
     reference: pd.DataFrame, frame: pd.DataFrame
-) -> tuple[pd.DataFrame, tuple[str, ...]]:
+) -> tuple[pd.DataFrame, tuple[Note, ...]]:
     """Keep visits of drawn segments; say what was left out and what is missing."""
     notes = []
     drawn = set(frame.loc[frame["is_sampled"], "segment_id"])
@@ -254,8 +258,7 @@ def _reference_in_sample(
         (drawn - visited, "drawn segments have no visit (treated as missing at random)"),
     ):
         if segments:
-            shown = ", ".join(sorted(segments)[:5]) + (" ..." if len(segments) > 5 else "")
-            notes.append(f"{len(segments)} {what}: {shown}")
+            notes.append(Note(f"{len(segments)} {what}", tuple(sorted(segments))))
     kept = reference.loc[reference["segment_id"].isin(drawn)]
     return kept.sort_values(["segment_id", "crop"], ignore_index=True), tuple(notes)
 
@@ -331,7 +334,7 @@ def _estimate(
     segment_map: pd.DataFrame,
     unobserved: dict[str, float],
     restricted: Path,
-) -> tuple[dict[Crop, list[DomainEstimate]], tuple[str, ...]]:
+) -> tuple[dict[Crop, list[DomainEstimate]], tuple[Note, ...]]:
     frame_table = inputs.frame
     settings = declared.estimation
     rule = LadderRule(
@@ -358,8 +361,10 @@ def _estimate(
         )
         if filled:
             notes.append(
-                f"{crop}: {filled} of {len(frame_table)} frame segments were partly or wholly "
-                "unobserved; their map hectares were filled from their stratum"
+                Note(
+                    f"{crop}: {filled} of {len(frame_table)} frame segments were partly or wholly "
+                    "unobserved; their map hectares were filled from their stratum"
+                )
             )
     pd.concat(comparison).to_csv(restricted / "estimates_by_method.csv", index=False)
     return estimates, tuple(notes)

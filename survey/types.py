@@ -25,6 +25,7 @@ __all__ = [
     "Crop",
     "Estimate",
     "EstimateType",
+    "Note",
     "Reliability",
     "TableContract",
 ]
@@ -114,6 +115,26 @@ class Estimate:
     def cv(self) -> float:
         """Coefficient of variation, a fraction; NaN where the value is zero or unknown."""
         return self.se_ha / self.value_ha if self.value_ha > 0.0 else math.nan
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Something the analyst should know about a run.
+
+    Attributes
+    ----------
+    text : str
+        What, with counts: may be published.
+    which : tuple of str
+        Segments or submissions it is about: never published.
+    """
+
+    text: str
+    which: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        shown = ", ".join(self.which[:5]) + (" ..." if len(self.which) > 5 else "")
+        return f"{self.text}: {shown}" if shown else self.text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

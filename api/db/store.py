@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -27,6 +27,7 @@ from api.db.models import DistrictEstimate, ProjectIndicator, RasterLayer, Run
 from api.disclosure import DISTRICT_COLUMNS, PROJECT_COLUMNS, require_emptied
 from api.errors import DatabaseError, RunFolderError
 from api.settings import Settings
+from imagery.raster import open_raster
 
 __all__ = [
     "LoadReport",
@@ -201,7 +202,7 @@ def load_run(engine: Engine, folder: Path) -> LoadReport:
                     run_id=run_id,
                     title=f"Class map {record['country']} {year}",
                     path=str(class_map),
-                    classes=_classes(folder / "restricted" / "model.json"),
+                    classes=_classes(class_map),
                 )
             )
     return LoadReport(
@@ -293,8 +294,17 @@ def _plain(value: Any) -> Any:
     return value.item() if hasattr(value, "item") else value
 
 
-def _classes(path: Path) -> Mapping[str, str]:
-    if not path.is_file():
-        return {}
-    names = json.loads(path.read_text(encoding="utf-8"))["class_names"]
-    return {str(code): name for code, name in enumerate(names, start=1)}
+def _classes(class_map: Path) -> dict[str, dict[str, str]]:
+    """Name and colour of each class code, from the raster's own table."""
+    with open_raster(class_map) as dataset:
+        colours = dataset.colormap(1)
+        tags = dataset.tags()
+    return {
+        code: {
+            "name": tags[f"CLASS_{code}"],
+            "colour": "#{:02x}{:02x}{:02x}".format(*colours[int(code)]),
+        }
+        for code in sorted(
+            (key.removeprefix("CLASS_") for key in tags if key.startswith("CLASS_")), key=int
+        )
+    }

@@ -24,7 +24,8 @@ def include_pages(app: FastAPI) -> None:
     def map_page() -> FileResponse:
         return FileResponse(_PAGES / "map.html", media_type="text/html")
 
-    @router.get("/docs")
+    # The name under which the OGC landing page looks for its description.
+    @router.get("/docs", name="swagger_ui_html")
     def docs_page() -> FileResponse:
         return FileResponse(_PAGES / "docs.html", media_type="text/html")
 

@@ -9,14 +9,14 @@ import pandas as pd
 from survey.areas import AreaUnit, to_hectares
 from survey.forms.questions import parse_date, parse_number
 from survey.forms.submissions import Submission
-from survey.types import FARMERS, REFERENCE, Crop
+from survey.types import FARMERS, REFERENCE, Crop, Note
 
 __all__ = ["farmer_rows", "segment_visit_rows"]
 
 
 def segment_visit_rows(
     submissions: Sequence[Submission], crops: Sequence[Crop]
-) -> tuple[pd.DataFrame, tuple[str, ...]]:
+) -> tuple[pd.DataFrame, tuple[Note, ...]]:
     """Reference hectares found in visited segments.
 
     Where a segment was visited more than once the latest visit counts (then the larger
@@ -27,7 +27,7 @@ def segment_visit_rows(
     table : DataFrame meeting `survey.types.REFERENCE`
         One row per segment and crop, plus visit_date, observer_code, and the original value
         and unit beside the hectares.
-    notes : tuple of str
+    notes : tuple of Note
     """
     latest: dict[str, Submission] = {}
     superseded: set[str] = set()
@@ -56,10 +56,10 @@ def segment_visit_rows(
                     "original_unit": unit.value,
                 }
             )
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
     if superseded:
-        shown = ", ".join(sorted(superseded)[:5])
-        notes = (f"{len(superseded)} segments were visited again; the latest counts: {shown}",)
+        text = f"{len(superseded)} segments were visited again; the latest visit counts"
+        notes = (Note(text, tuple(sorted(superseded))),)
     table = pd.DataFrame(rows, columns=[*REFERENCE.columns, *_VISIT_COLUMNS])
     return REFERENCE.check(table, source="segment visits"), notes
 
@@ -67,7 +67,7 @@ def segment_visit_rows(
 _VISIT_COLUMNS = ("visit_date", "observer_code", "original_area", "original_unit")
 
 
-def farmer_rows(submissions: Sequence[Submission]) -> tuple[pd.DataFrame, tuple[str, ...]]:
+def farmer_rows(submissions: Sequence[Submission]) -> tuple[pd.DataFrame, tuple[Note, ...]]:
     """Households that agreed to take part.
 
     Free text never becomes a column. Refusals carry no answers and are only counted.
@@ -75,12 +75,12 @@ def farmer_rows(submissions: Sequence[Submission]) -> tuple[pd.DataFrame, tuple[
     Returns
     -------
     table : DataFrame meeting `survey.types.FARMERS`
-    notes : tuple of str
+    notes : tuple of Note
     """
     agreed = [s for s in submissions if s.answers["consent"] == "yes"]
     rows = [_household(submission) for submission in agreed]
     refused = len(submissions) - len(agreed)
-    notes = (f"{refused} households did not agree to be interviewed",) if refused else ()
+    notes = (Note(f"{refused} households did not agree to be interviewed"),) if refused else ()
     table = pd.DataFrame(rows, columns=[*FARMERS.columns, "land_ha"])
     return FARMERS.check(table, source="farmer survey"), notes
 

@@ -91,6 +91,18 @@ function legend() {
   item('none', 'no published figure');
   if (projects.size) item('project', 'AD project');
   box.append(list);
+  if (state.classMap && byId('show-class-map').checked) {
+    box.append(element('h2', 'Class map: pixels, not an estimate'));
+    const classes = element('ul');
+    Object.entries(state.classMap.classes).forEach(([, { name, colour }]) => {
+      const line = element('li');
+      const swatch = element('span', '', 'swatch');
+      swatch.style.background = colour;
+      line.append(swatch, element('span', name));
+      classes.append(line);
+    });
+    box.append(classes);
+  }
 }
 
 function facts(pairs) {
@@ -231,11 +243,13 @@ function addLayers(classMap) {
   of('fill', 'fill', { 'fill-color': '#ffffff', 'fill-opacity': 0.85 });
   of('hatch', 'fill', { 'fill-pattern': 'hatch' });
   if (classMap) {
+    state.classMap = classMap;
     map.addSource('class-map', { type: 'raster', tiles: [`${location.origin}/raster/${classMap.layer_id}/tiles/WebMercatorQuad/{z}/{x}/{y}.png?tilesize=256`], tileSize: 256 });
     map.addLayer({ id: 'class-map', type: 'raster', source: 'class-map', layout: { visibility: 'none' }, paint: { 'raster-resampling': 'nearest' } });
     byId('class-map-choice').hidden = false;
     byId('show-class-map').addEventListener('change', (event) => {
       map.setLayoutProperty('class-map', 'visibility', event.target.checked ? 'visible' : 'none');
+      legend();
     });
   }
   of('outline', 'line', { 'line-color': '#46555e', 'line-width': 1 });

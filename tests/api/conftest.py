@@ -1,0 +1,128 @@
+"""A run of the committed miniature, made once for the tests of a worker."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+
+from api.app import create_app
+from api.db.cluster import PrivateCluster
+from api.db.store import LoadReport, connect, load_run
+from api.pipeline import RunResult, run_round
+from api.settings import Settings
+from survey.forms import SubmissionStore
+from survey.rounds import read_round
+
+ROOT = Path(__file__).resolve().parents[2]
+MINIATURE = ROOT / "sample_tiles" / "miniature"
+AFTER_RELEASE = date(2026, 7, 1)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A copy of the miniature with its submissions imported."""
+
+    folder: Path
+
+    @property
+    def survey(self) -> Path:
+        return self.folder / "survey.toml"
+
+    def run(self, today: date = AFTER_RELEASE) -> RunResult:
+        return run_round(read_round(self.survey), today=today, progress=lambda *_: None)
+
+
+def prepare(folder: Path) -> Prepared:
+    """Copy the miniature and import its submissions through the one upload path."""
+    shutil.copytree(MINIATURE, folder, ignore=shutil.ignore_patterns("inbox", "out"))
+    prepared = Prepared(folder)
+    store = SubmissionStore(read_round(prepared.survey).submissions_folder)
+    for path in sorted((folder / "submissions").rglob("*.*")):
+        report = store.import_file(path.name, path.read_bytes(), received_at=datetime.now(UTC))
+        assert report.accepted, report.problems
+    return prepared
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Prepared, RunResult]:
+    """A prepared miniature and its finished run; do not change its files."""
+    prepared = prepare(tmp_path_factory.mktemp("round") / "meru")
+    return prepared, prepared.run()
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Callable[[], Prepared]:
+    """Makes a prepared miniature of one's own."""
+    return lambda: prepare(tmp_path / "meru")
+
+
+@pytest.fixture(scope="session")
+def settings(tmp_path_factory: pytest.TempPathFactory, finished) -> Iterator[Settings]:
+    """Settings of a private cluster of this test session, removed at its end."""
+    prepared, _ = finished
+    state = tmp_path_factory.mktemp("state")
+    made = Settings(state_dir=state, durable=False, survey=prepared.survey)
+    yield made
+    PrivateCluster(state, durable=False).remove()
+
+
+@pytest.fixture(scope="session")
+def loaded(settings: Settings, finished) -> LoadReport:
+    """The miniature's run in the database."""
+    _, result = finished
+    engine = connect(settings)
+    try:
+        return load_run(engine, result.folder)
+    finally:
+        engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def client(settings: Settings, loaded: LoadReport) -> Iterator[TestClient]:
+    """The service on the loaded run, without a socket."""
+    assert loaded.n_district_rows == 16
+    with TestClient(create_app(settings), raise_server_exceptions=False) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def address(settings: Settings, loaded: LoadReport) -> Iterator[str]:
+    """The service as a process on a loopback port, for real clients."""
+    assert loaded.run_id
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = {
+        **os.environ,
+        "ADSURVEY_STATE_DIR": str(settings.state_dir),
+        "ADSURVEY_DURABLE": "false",
+    }
+    command = [sys.executable, "-m", "api.cli", "serve", "--port", str(port)]
+    service = subprocess.Popen(command, env=environment, cwd=ROOT, stderr=subprocess.PIPE)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(300):
+            if service.poll() is not None:
+                pytest.fail(f"the service ended: {service.stderr.read().decode()}")
+            try:
+                urllib.request.urlopen(f"{url}/healthz", timeout=5).close()
+                break
+            except OSError:
+                time.sleep(0.2)
+        yield url
+    finally:
+        service.send_signal(signal.SIGINT)
+        service.communicate(timeout=30)

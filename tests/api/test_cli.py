@@ -1,0 +1,159 @@
+"""The command as a newcomer meets it: quick help, one message per fault, nothing half-written."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import geopandas as gpd
+import pytest
+import rasterio
+
+pytestmark = pytest.mark.xdist_group("cli")
+
+
+def adsurvey(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "api.cli", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])},
+    )
+
+
+def test_help_lists_the_verbs_without_loading_the_libraries() -> None:
+    code = "import sys, api.cli; print([m for m in ('numpy', 'rasterio') if m in sys.modules])"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert loaded.stdout.strip() == "[]"
+    result = adsurvey("--help")
+    assert result.returncode == 0
+    for verb in ("run", "forms", "load", "serve", "database"):
+        assert verb in result.stdout
+
+
+def test_misuse_exits_2() -> None:
+    assert adsurvey("run").returncode == 2
+    assert adsurvey("fly").returncode == 2
+    refused = adsurvey("serve", "--host", "0.0.0.0")  # noqa: S104
+    assert refused.returncode == 2
+    assert "refusing to listen on '0.0.0.0'" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def replace_text(old: str, new: str) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        path = folder / "survey.toml"
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new))
+
+    return change
+
+
+def edit_layer(name: str, change: Callable[[gpd.GeoDataFrame], gpd.GeoDataFrame]):
+    def apply(folder: Path) -> None:
+        path = folder / name
+        layer = change(gpd.read_file(path))
+        path.unlink()
+        layer.to_file(path, driver="GPKG")
+
+    return apply
+
+
+def repeat_first_id(layer: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
+    layer.loc[1, "segment_id"] = layer.loc[0, "segment_id"]
+    return layer
+
+
+def without_crs(layer: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
+    return layer.set_crs(None, allow_override=True)
+
+
+def move_scenes(folder: Path) -> None:
+    for path in (folder / "scenes").glob("*.tif"):
+        with rasterio.open(path, "r+") as scene:
+            scene.transform = rasterio.Affine.translation(500_000, 0) @ scene.transform
+
+
+def scene_without_crs(folder: Path) -> None:
+    path = folder / "scenes" / "2026-02-06.tif"
+    with rasterio.open(path) as scene:
+        profile, pixels = {**scene.profile, "crs": None}, scene.read()
+    path.unlink()
+    with rasterio.open(path, "w", **profile) as out:
+        out.write(pixels)
+
+
+@pytest.mark.filterwarnings("ignore:'crs' was not provided")
+@pytest.mark.parametrize(
+    ("spoil", "code", "words"),
+    [
+        (replace_text('"districts.gpkg"', '"gone.gpkg"'), 1, ["gone.gpkg", "correct the paths"]),
+        (lambda folder: shutil.rmtree(folder / "inbox"), 1, ["forms import", "no segment visits"]),
+        (edit_layer("frame.gpkg", without_crs), 1, ["frame.gpkg", "no coordinate reference"]),
+        (scene_without_crs, 1, ["2026-02-06.tif", "no coordinate reference"]),
+        (move_scenes, 1, ["no overlap", "the scenes"]),
+        (edit_layer("frame.gpkg", repeat_first_id), 1, ["occurs more than once", "frame.gpkg"]),
+        (replace_text("[survey]", "[survey"), 2, ["survey.toml is not valid TOML", "line"]),
+        (replace_text("harvest_year = 2026", "harvest_year = 'x'"), 2, ["survey.harvest_year"]),
+        (replace_text("seed =", "sead ="), 2, ["did you mean seed?"]),
+    ],
+)
+def test_bad_rounds_give_one_message_and_leave_nothing(
+    fresh, spoil: Callable[[Path], None], code: int, words: list[str]
+) -> None:
+    prepared = fresh()
+    spoil(prepared.folder)
+    result = adsurvey("run", prepared.survey)
+    assert result.returncode == code, result.stderr
+    assert "Traceback" not in result.stderr
+    message = result.stderr[result.stderr.index("error:") :]
+    for word in words:
+        assert word in message
+    left = {path.name for path in prepared.folder.iterdir()}
+    assert not any("out" in name for name in left), left
+
+
+def test_a_failing_run_keeps_the_earlier_results(fresh) -> None:
+    prepared = fresh()
+    out = prepared.folder / "out"
+    out.mkdir()
+    (out / "publish").mkdir()
+    (out / "publish" / "run.json").write_text("{}")
+    replace_text('"frame.gpkg"', '"gone.gpkg"')(prepared.folder)
+    assert adsurvey("run", prepared.survey).returncode == 1
+    assert (out / "publish" / "run.json").read_text() == "{}"
+
+
+def test_forms_import_reports_and_repeats(fresh, tmp_path: Path) -> None:
+    prepared = fresh()
+    again = adsurvey(
+        "forms", "import", prepared.folder / "submissions", "--survey", prepared.survey
+    )
+    assert again.returncode == 0
+    assert " 0 new submissions" in again.stdout
+    bad = tmp_path / "bad.csv"
+    bad.write_text("segment_id,poppy_area\nA,1\n")
+    refused = adsurvey("forms", "import", bad, "--survey", prepared.survey, "--json")
+    assert refused.returncode == 1
+    report = json.loads(refused.stdout)[0]
+    assert report["accepted"] is False
+    assert "instanceID" in report["problems"][0]["problem"]
+
+
+def test_xform_is_printed() -> None:
+    result = adsurvey("forms", "xform", "segment_visit")
+    assert result.returncode == 0
+    assert '<data id="segment_visit"' in result.stdout
+    missing = adsurvey("forms", "xform", "headman")
+    assert missing.returncode == 1
+    assert "there are" in missing.stderr
