@@ -1,8 +1,8 @@
 """Small-area models: how long they take, and how well they do on zero-inflated districts.
 
     python benchmarks/small_area.py speed
-    python benchmarks/small_area.py simulate --runs 2000 --set choose
-    python benchmarks/small_area.py simulate --runs 2000 --set validate
+    python benchmarks/small_area.py simulate --runs 600 --set choose
+    python benchmarks/small_area.py simulate --runs 600 --set validate
 
 ``speed`` fits Fay-Herriot and Battese-Harter-Fuller for 330 districts with 200 bootstrap
 replicates. ``simulate`` draws a new population of 60 districts and one sample from it in every
@@ -108,7 +108,7 @@ def draw(rng: np.random.Generator) -> np.ndarray:
 
 
 def one_run(
-    rng: np.random.Generator, prevalence: float, kind: str
+    rng: np.random.Generator, prevalence: float, kind: str, n_bootstrap: int
 ) -> dict[str, tuple[np.ndarray, ...]]:
     """Value, low, high and estimated MSE by method, with the truth under ``truth``."""
     people = population(rng, prevalence, kind)
@@ -144,14 +144,19 @@ def one_run(
         frame = two_part_frame(domain, strata, people.size_ha, people.map_ha, amount=method)
         try:
             model = fit_two_part(frame, rows, y, amount=method)
-            got = two_part_totals(model, frame, rng=rng, level=LEVEL, n_draws=300)
+            replicates = n_bootstrap if method == "linear" else 0
+            got = two_part_totals(
+                model, frame, rng=rng, level=LEVEL, n_draws=300, n_bootstrap=replicates
+            )
             out[f"two-part {method}"] = (got.value_ha, got.ci_low_ha, got.ci_high_ha, got.mse)
         except EstimationError:
             out[f"two-part {method}"] = (nothing, nothing, nothing, nothing)
     return out
 
 
-def simulate(runs: int, kind: str, prevalences: tuple[float, ...], seed: int) -> None:
+def simulate(
+    runs: int, kind: str, prevalences: tuple[float, ...], seed: int, n_bootstrap: int
+) -> None:
     group = np.resize(SIZES, DISTRICTS)
     print(f"set {kind}, {runs} runs a prevalence, seed {seed}\n")
     print(
@@ -164,7 +169,7 @@ def simulate(runs: int, kind: str, prevalences: tuple[float, ...], seed: int) ->
         collected: dict[str, list[tuple[np.ndarray, ...]]] = {}
         for run in range(runs):
             rng = np.random.default_rng([seed, run, int(1e4 * prevalence), kind == "validate"])
-            for method, arrays in one_run(rng, prevalence, kind).items():
+            for method, arrays in one_run(rng, prevalence, kind, n_bootstrap).items():
                 collected.setdefault(method, []).append(arrays)
         truth = np.array([row[0] for row in collected.pop("truth")])
         for method, results in collected.items():
@@ -279,17 +284,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     verbs = parser.add_subparsers(dest="verb", required=True)
     simulation = verbs.add_parser("simulate")
-    simulation.add_argument("--runs", type=int, default=2000)
+    simulation.add_argument("--runs", type=int, default=600)
     simulation.add_argument("--set", choices=("choose", "validate"), default="choose")
     simulation.add_argument("--prevalence", type=float, action="append")
     simulation.add_argument("--seed", type=int, default=20261123)
+    simulation.add_argument(
+        "--bootstrap", type=int, default=0, help="replicates for the MSE of two-part linear"
+    )
     timing = verbs.add_parser("speed")
     timing.add_argument("--bootstrap", type=int, default=200)
     given = parser.parse_args()
     if given.verb == "speed":
         speed(given.bootstrap)
         return
-    simulate(given.runs, given.set, tuple(given.prevalence or PREVALENCES), given.seed)
+    simulate(
+        given.runs, given.set, tuple(given.prevalence or PREVALENCES), given.seed, given.bootstrap
+    )
 
 
 if __name__ == "__main__":

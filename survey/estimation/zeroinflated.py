@@ -15,7 +15,6 @@ from survey.estimation.smallarea.amount import (
     draw_amount,
     draw_share,
     fit_amount,
-    independent,
 )
 from survey.estimation.smallarea.inputs import (
     Bools,
@@ -26,7 +25,8 @@ from survey.estimation.smallarea.inputs import (
     checked_matrix,
     checked_vector,
     group_sums,
-    orthonormal,
+    independent,
+    refuse_collinear,
 )
 from survey.estimation.smallarea.presence import PresenceFit, PresencePrior, fit_presence
 
@@ -43,6 +43,8 @@ __all__ = [
 
 # Mapped share at which log(1 + share/unit) turns from linear to logarithmic.
 MAP_UNIT = 0.01
+# Draws whose linear predictors are held at once: 16 x 8 bytes a segment.
+CHUNK = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -288,7 +290,7 @@ def fit_two_part(
         raise EstimationError(f"amount {amount!r} is unknown; use 'linear' or 'lognormal'")
     rows, found = _checked_sample(frame, index, y_ha)
     for matrix in (frame.presence, frame.amount):
-        orthonormal(matrix)  # refuses a constant or collinear column by its number
+        refuse_collinear(matrix)  # refuses a constant or collinear column by its number
     return _fit(frame, rows, found, amount, rule or TwoPartRule())
 
 
@@ -510,9 +512,11 @@ class _View:
         at_amount = rng.choice(fit.amount.weight.size, n_draws, p=fit.amount.weight)
         totals = np.empty((n_draws, k))
         for b in range(n_draws):
+            if b % CHUNK == 0:  # one matrix product for many draws
+                fixed = alphas[b : b + CHUNK] @ S.T + fit.presence.shift
             u = fit.presence.sigma[grid[b]] * rng.standard_normal(k)
             u[known] = effects[b][at]
-            eta = S @ alphas[b] + u[home] + fit.presence.shift
+            eta = fixed[b % CHUNK] + u[home]
             hit = np.flatnonzero(rng.random(size.size) < special.expit(eta))
             beta, v, sigma2_e = draw_amount(fit.amount, int(at_amount[b]), known, at, rng)
             linear = X[hit] @ beta + v[home[hit]]

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from survey.estimation.smallarea.inputs import Bools, Floats, Ints, orthonormal
+from survey.estimation.smallarea.inputs import Bools, Floats, Ints, independent, orthonormal
 from survey.estimation.smallarea.unit_level import Profile
 
-__all__ = ["AMOUNTS", "AmountFit", "draw_amount", "draw_share", "fit_amount", "independent"]
+__all__ = ["AMOUNTS", "AmountFit", "draw_amount", "draw_share", "fit_amount"]
 
 AMOUNTS = ("linear", "lognormal")
 # Ratio sigma_v / sigma_e of the amounts, with a half-normal(0, 1) prior.
@@ -165,20 +165,6 @@ def _empirical(share: Floats, size: Floats, m: int) -> AmountFit:
         floor=0.5 * float(share.min()),
         size_ha=float(size.mean()),
     )
-
-
-def independent(X: Floats) -> Ints:
-    """Columns that add something among the positives, the intercept first."""
-    keep: list[int] = []
-    basis = np.zeros((X.shape[0], 0))
-    for at in range(X.shape[1]):
-        column = X[:, at]
-        rest = column - basis @ (basis.T @ column)
-        length = float(np.linalg.norm(rest))
-        if length > 1e-8 * max(float(np.linalg.norm(column)), 1e-300) and len(keep) < len(X) - 1:
-            keep.append(at)
-            basis = np.column_stack([basis, rest / length])
-    return np.array(keep, dtype=np.int64)
 
 
 def _amount_at(

@@ -21,7 +21,9 @@ __all__ = [
     "checked_matrix",
     "checked_vector",
     "group_sums",
+    "independent",
     "orthonormal",
+    "refuse_collinear",
 ]
 
 # `floating[Any]`, not float64: numpy's products are typed no narrower.
@@ -118,17 +120,32 @@ def orthonormal(X: Floats) -> tuple[Floats, Floats]:
     Models are fitted to Q and the coefficients turned back with R, so that covariates of any
     unit (pixels, hectares, shares) leave the likelihood equally well conditioned.
     """
+    length = _lengths(X)
+    Q, R = np.linalg.qr(X / length)
+    _refuse_weak(X, np.diag(R))
+    return Q, R * length
+
+
+def refuse_collinear(X: Floats) -> None:
+    """Raise as `orthonormal` does, without paying for Q."""
+    _refuse_weak(X, np.diag(np.linalg.qr(X / _lengths(X), mode="r")))
+
+
+def _lengths(X: Floats) -> Floats:
     n, p = X.shape
     if n <= p:
         raise TooFewUnitsError(
             f"{n} units cannot carry {p} coefficients; use fewer covariates or pool more units"
         )
-    length = np.sqrt((X**2).sum(axis=0))
+    length: Floats = np.sqrt((X**2).sum(axis=0))
     if (length == 0.0).any():
         column = int(np.flatnonzero(length == 0.0)[0])
         raise EstimationError(f"covariate column {column} is zero everywhere; drop it")
-    Q, R = np.linalg.qr(X / length)
-    weak = np.abs(np.diag(R)) < COLLINEAR
+    return length
+
+
+def _refuse_weak(X: Floats, diagonal: Floats) -> None:
+    weak = np.abs(diagonal) < COLLINEAR
     if weak.any():
         column = int(np.flatnonzero(weak)[0])
         constant = bool(np.ptp(X[:, column]) == 0.0)
@@ -137,7 +154,14 @@ def orthonormal(X: Floats) -> tuple[Floats, Floats]:
             + ("constant, as the intercept is" if constant else "a combination of those before it")
             + "; drop it"
         )
-    return Q, R * length
+
+
+def independent(X: Floats) -> Ints:
+    """Columns (q,) that are not combinations of those before them; at most n - 1."""
+    length = np.sqrt((X**2).sum(axis=0))
+    scaled = X / np.where(length > 0.0, length, 1.0)
+    diagonal = np.abs(np.diag(np.linalg.qr(scaled, mode="r")))
+    return np.flatnonzero(diagonal > 1e-8)[: max(X.shape[0] - 1, 1)].astype(np.int64)
 
 
 def best_root(

@@ -17,7 +17,8 @@ SIGMAS = np.array([0.05, 0.15, 0.3, 0.45, 0.6, 0.8, 1.0, 1.25, 1.55, 1.9, 2.4, 3
 NODES, NODE_WEIGHTS = np.polynomial.hermite_e.hermegauss(11)
 NODE_WEIGHTS = NODE_WEIGHTS / NODE_WEIGHTS.sum()
 MAX_STEPS = 60
-TOLERANCE = 1e-9
+BLOCK = 256  # candidates whose linear predictors are held at once
+TOLERANCE = 1e-7  # of the log-likelihood
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,17 +127,18 @@ class PresenceFit:
             np.empty((n, self.effect.shape[1])),
         )
         for g in np.unique(rows):
-            at = rows == g
-            move = z[at] @ self.alpha_root[g].T
-            alpha[at] = self.alpha[g] + move
-            effect[at] = self.effect[g] + move @ self.effect_alpha[g].T
-            eta = alpha[at] @ self.sample.T + effect[at][:, self.code]
-            value = eta @ self.present - np.logaddexp(0.0, eta).sum(axis=1)
-            value -= 0.5 * (effect[at] ** 2).sum(axis=1) / self.sigma[g] ** 2
-            value -= 0.5 * (alpha[at] ** 2) @ self.ridge
-            value += 0.5 * (z[at] ** 2).sum(axis=1)
+            own = np.flatnonzero(rows == g)
+            for at in np.array_split(own, 1 + own.size // BLOCK):
+                move = z[at] @ self.alpha_root[g].T
+                alpha[at] = self.alpha[g] + move
+                effect[at] = self.effect[g] + move @ self.effect_alpha[g].T
+                eta = alpha[at] @ self.sample.T + effect[at][:, self.code]
+                value = eta @ self.present - np.logaddexp(0.0, eta).sum(axis=1)
+                value -= 0.5 * (effect[at] ** 2).sum(axis=1) / self.sigma[g] ** 2
+                value -= 0.5 * (alpha[at] ** 2) @ self.ridge
+                log_ratio[at] = value + 0.5 * (z[at] ** 2).sum(axis=1)
             # The grid already carries the weight of each sigma: only ratios within it count.
-            log_ratio[at] = value - np.logaddexp.reduce(value) + np.log(at.sum())
+            log_ratio[own] += np.log(own.size) - np.logaddexp.reduce(log_ratio[own])
         chance = np.exp(log_ratio - log_ratio.max())
         kept = rng.choice(n, n_draws, p=chance / chance.sum())
         rows, alpha, effect = rows[kept], alpha[kept], effect[kept]
