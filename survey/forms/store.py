@@ -151,7 +151,8 @@ class SubmissionStore:
         if self._write_once(path, content):
             return "new"
         stored = json.loads(path.read_text("utf-8"))["submission"]
-        if stored["sha256"] == submission.sha256:
+        # The digest is taken again: how it is taken may have changed since.
+        if Submission(**{**stored, "sha256": ""}).sha256 == submission.sha256:
             return "known"
         aside = self._folder / "conflicts" / f"{key}-{submission.sha256[:16]}.json"
         self._write_once(aside, content)
@@ -161,8 +162,7 @@ class SubmissionStore:
         """Write a file that survives a crash; False if it was there already."""
         if path.exists():
             return False
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._make(path.parent)
         partial = path.parent / f".{secrets.token_hex(8)}"
         handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
@@ -176,12 +176,25 @@ class SubmissionStore:
                 return False
         finally:
             partial.unlink()
-        directory = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        _flush(path.parent)
         return True
+
+    def _make(self, folder: Path) -> None:
+        """Make a folder of the store and its parents, each 0700 and on disk."""
+        if folder.is_dir():
+            return
+        if folder != self._folder:
+            self._make(folder.parent)
+        folder.mkdir(mode=0o700, parents=folder == self._folder, exist_ok=True)
+        _flush(folder.parent)
+
+
+def _flush(folder: Path) -> None:
+    directory = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
 
 
 def _json(value: Any) -> bytes:

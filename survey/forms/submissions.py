@@ -32,7 +32,8 @@ class Submission:
     ----------
     answers : mapping of question name to the text that was written
     sha256 : str
-        Digest of form, version and answers: equal for the same content in XML and CSV.
+        Digest of form, version and answers that are not empty: equal for the same content in
+        XML, which leaves out what was not asked, and CSV, which has an empty cell for it.
     source : str
         File it came in, and row where the file holds several.
     """
@@ -46,9 +47,8 @@ class Submission:
 
     def __post_init__(self) -> None:
         if not self.sha256:
-            content = json.dumps(
-                [self.form_id, self.form_version, dict(sorted(self.answers.items()))]
-            )
+            written = {name: answer for name, answer in sorted(self.answers.items()) if answer}
+            content = json.dumps([self.form_id, self.form_version, written])
             object.__setattr__(self, "sha256", hashlib.sha256(content.encode()).hexdigest())
 
 
@@ -136,24 +136,23 @@ def _read_xml(name: str, data: bytes) -> Submission:
         raise FormError("declares a DTD or entities; send what the form app made") from error
     except (ValueError, LookupError) as error:
         raise FormError(f"cannot be read as XML ({error}); send it again") from error
+    form_id = root.get("id", "")
+    known = {question.name for question in QUESTIONS.get(form_id, ())}
     answers: dict[str, str] = {}
     instance_id = ""
     for element in root.iter():
         tag = _local(element.tag)
         if tag == "instanceID":
             instance_id = (element.text or "").strip()
-        elif element is not root and not len(element):
+        elif tag in known and not len(element):
             if tag in answers:
                 raise FormError(f"holds {tag} twice; send it with the form it was made for")
             answers[tag] = (element.text or "").strip()
-    form_id = root.get("id", "")
-    known = {question.name for question in QUESTIONS.get(form_id, ())}
     return Submission(
         instance_id=instance_id,
         form_id=form_id,
         form_version=root.get("version", ""),
-        # Calculated and technical leaves (start, deviceid ...) are not answers.
-        answers={tag: text for tag, text in answers.items() if tag in known},
+        answers=answers,  # calculated and technical leaves (start, deviceid ...) are none
         source=name,
     )
 
@@ -163,7 +162,9 @@ def _local(tag: Any) -> str:
 
 
 def _read_csv(name: str, data: bytes) -> Iterable[tuple[int, Submission]]:
-    text = _decode(data)
+    text = _decode(data).lstrip("\r\n")
+    if not text.strip():
+        raise FormError("is empty; send it again")
     header_line = text.splitlines()[0]
     delimiter = max(",;\t", key=header_line.count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
