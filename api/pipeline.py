@@ -66,6 +66,7 @@ __all__ = [
     "reference_sample",
     "run_round",
     "segment_frame",
+    "segment_map_table",
 ]
 
 #: Called with the name of a step, how much of it is done, and its total.
@@ -151,7 +152,7 @@ def _run(
     progress("Reading inputs", 1, 1)
 
     hectares, model = _map_hectares(declared, inputs, restricted, progress)
-    segment_map = _segment_map(hectares, model, declared.survey.crops)
+    segment_map = segment_map_table(hectares, model, declared.survey.crops)
     segment_map.to_csv(restricted / "segment_map.csv", index=False)
     unobserved = unobserved_shares(inputs.frame, segment_map)
 
@@ -301,7 +302,7 @@ def _map_hectares(
     return per_segment, model
 
 
-def _segment_map(
+def segment_map_table(
     hectares: pd.DataFrame, model: CropModel, crops: tuple[Crop, ...]
 ) -> pd.DataFrame:
     """Class hectares per segment as rows of segment and crop."""

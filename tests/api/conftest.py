@@ -57,16 +57,25 @@ def prepare(folder: Path) -> Prepared:
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Prepared, RunResult]:
+def finished(
+    tmp_path_factory: pytest.TempPathFactory, template: Path
+) -> tuple[Prepared, RunResult]:
     """A prepared miniature and its finished run; do not change its files."""
-    prepared = prepare(tmp_path_factory.mktemp("round") / "meru")
+    folder = shutil.copytree(template, tmp_path_factory.mktemp("round") / "meru")
+    prepared = Prepared(Path(folder))
     return prepared, prepared.run()
 
 
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A prepared miniature that is only copied."""
+    return prepare(tmp_path_factory.mktemp("template") / "meru").folder
+
+
 @pytest.fixture
-def fresh(tmp_path: Path) -> Callable[[], Prepared]:
+def fresh(tmp_path: Path, template: Path) -> Callable[[], Prepared]:
     """Makes a prepared miniature of one's own."""
-    return lambda: prepare(tmp_path / "meru")
+    return lambda: Prepared(Path(shutil.copytree(template, tmp_path / "meru")))
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,8 @@ import geopandas as gpd
 import pytest
 import rasterio
 
+from api import cli
+
 pytestmark = pytest.mark.xdist_group("cli")
 
 
@@ -28,6 +30,21 @@ def adsurvey(*arguments: str | Path, cwd: Path | None = None) -> subprocess.Comp
     )
 
 
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """The command in this process: the same entry point, without a new interpreter."""
+
+    def call(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        monkeypatch.setattr(sys, "argv", ["adsurvey", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        code = ended.value.code
+        out, err = capsys.readouterr()
+        return subprocess.CompletedProcess([], code if isinstance(code, int) else 0, out, err)
+
+    return call
+
+
 def test_help_lists_the_verbs_without_loading_the_libraries() -> None:
     code = "import sys, api.cli; print([m for m in ('numpy', 'rasterio') if m in sys.modules])"
     loaded = subprocess.run(
@@ -40,10 +57,10 @@ def test_help_lists_the_verbs_without_loading_the_libraries() -> None:
         assert verb in result.stdout
 
 
-def test_misuse_exits_2() -> None:
-    assert adsurvey("run").returncode == 2
-    assert adsurvey("fly").returncode == 2
-    refused = adsurvey("serve", "--host", "0.0.0.0")  # noqa: S104
+def test_misuse_exits_2(here) -> None:
+    assert here("run").returncode == 2
+    assert here("fly").returncode == 2
+    refused = here("serve", "--host", "0.0.0.0")  # noqa: S104
     assert refused.returncode == 2
     assert "refusing to listen on '0.0.0.0'" in refused.stderr
     assert "Traceback" not in refused.stderr
@@ -109,11 +126,11 @@ def scene_without_crs(folder: Path) -> None:
     ],
 )
 def test_bad_rounds_give_one_message_and_leave_nothing(
-    fresh, spoil: Callable[[Path], None], code: int, words: list[str]
+    fresh, here, spoil: Callable[[Path], None], code: int, words: list[str]
 ) -> None:
     prepared = fresh()
     spoil(prepared.folder)
-    result = adsurvey("run", prepared.survey)
+    result = here("run", prepared.survey)
     assert result.returncode == code, result.stderr
     assert "Traceback" not in result.stderr
     message = result.stderr[result.stderr.index("error:") :]
@@ -134,26 +151,24 @@ def test_a_failing_run_keeps_the_earlier_results(fresh) -> None:
     assert (out / "publish" / "run.json").read_text() == "{}"
 
 
-def test_forms_import_reports_and_repeats(fresh, tmp_path: Path) -> None:
+def test_forms_import_reports_and_repeats(fresh, here, tmp_path: Path) -> None:
     prepared = fresh()
-    again = adsurvey(
-        "forms", "import", prepared.folder / "submissions", "--survey", prepared.survey
-    )
+    again = here("forms", "import", prepared.folder / "submissions", "--survey", prepared.survey)
     assert again.returncode == 0
     assert " 0 new submissions" in again.stdout
     bad = tmp_path / "bad.csv"
     bad.write_text("segment_id,poppy_area\nA,1\n")
-    refused = adsurvey("forms", "import", bad, "--survey", prepared.survey, "--json")
+    refused = here("forms", "import", bad, "--survey", prepared.survey, "--json")
     assert refused.returncode == 1
     report = json.loads(refused.stdout)[0]
     assert report["accepted"] is False
     assert "instanceID" in report["problems"][0]["problem"]
 
 
-def test_xform_is_printed() -> None:
-    result = adsurvey("forms", "xform", "segment_visit")
+def test_xform_is_printed(here) -> None:
+    result = here("forms", "xform", "segment_visit")
     assert result.returncode == 0
     assert '<data id="segment_visit"' in result.stdout
-    missing = adsurvey("forms", "xform", "headman")
+    missing = here("forms", "xform", "headman")
     assert missing.returncode == 1
     assert "there are" in missing.stderr
