@@ -15,7 +15,7 @@ from pyproj import CRS
 from imagery.errors import GridError
 from survey.areas import geodesic_area_ha
 
-__all__ = ["Block", "Grid", "pixel_area_ha"]
+__all__ = ["Block", "Grid", "PixelAreas", "pixel_area_ha"]
 
 # Pixel areas vary slowly: a lattice this coarse, interpolated, is exact to about 1e-6.
 _LATTICE_PIXELS = 256
@@ -120,6 +120,18 @@ class Grid:
             row=first_row, col=first_col, rows=last_row - first_row, cols=last_col - first_col
         )
 
+    def window_in(self, block: Block, bounds: tuple[float, float, float, float]) -> Block | None:
+        """Part of a block that holds the bounds; None where nothing overlaps."""
+        inside = self.window_of(bounds)
+        if inside is None:
+            return None
+        top, left = max(inside.row, block.row), max(inside.col, block.col)
+        bottom = min(inside.row + inside.rows, block.row + block.rows)
+        right = min(inside.col + inside.cols, block.col + block.cols)
+        if top >= bottom or left >= right:
+            return None
+        return Block(row=top, col=left, rows=bottom - top, cols=right - left)
+
     def block_bounds(self, block: Block) -> tuple[float, float, float, float]:
         """West, south, east, north of a block."""
         t = self.transform
@@ -128,12 +140,60 @@ class Grid:
         return (west, north + block.rows * t.e, west + block.cols * t.a, north)
 
 
-def pixel_area_ha(grid: Grid, block: Block | None = None) -> npt.NDArray[np.float64]:
-    """Area of every pixel on the ellipsoid, in hectares, whatever the reference system.
+class PixelAreas:
+    """Area of every pixel of a grid on the ellipsoid, whatever the reference system.
 
     A projected square metre is not a square metre on the ground (0.08% less on the central
     meridian of a UTM zone), and a degree shrinks with latitude. Areas are computed
-    geodesically on a lattice and interpolated.
+    geodesically, on a geographic grid for every row, on a projected one on a coarse lattice
+    and interpolated between.
+
+    Parameters
+    ----------
+    grid : Grid
+    block : Block, optional
+        Part of the grid that will be asked for; the whole by default.
+    """
+
+    def __init__(self, grid: Grid, block: Block | None = None) -> None:
+        block = block or Block(row=0, col=0, rows=grid.shape[0], cols=grid.shape[1])
+        self._depends_on_row_alone = bool(grid.crs.is_geographic)
+        if self._depends_on_row_alone:
+            self._row = np.arange(block.row, block.row + block.rows, dtype=float)
+            self._col = np.array([block.col], dtype=float)
+        else:
+            self._row = _lattice(block.row, block.rows)
+            self._col = _lattice(block.col, block.cols)
+        t = grid.transform
+        x, y = np.meshgrid(t.c + self._col * t.a, t.f + self._row * t.e)
+        cells = shapely.box(x, y + t.e, x + t.a, y)
+        self._area = geodesic_area_ha(cells.ravel(), grid.crs).reshape(cells.shape)
+
+    def of(self, block: Block) -> npt.NDArray[np.float64]:
+        """Hectares of the pixels of a block, (rows, cols)."""
+        return self.at(
+            np.arange(block.row, block.row + block.rows),
+            np.arange(block.col, block.col + block.cols),
+        )
+
+    def at(
+        self, rows: npt.NDArray[np.int64], cols: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.float64]:
+        """Hectares of the pixels where the given rows and columns cross."""
+        if self._depends_on_row_alone:
+            return np.repeat(self._area[rows - int(self._row[0])], len(cols), axis=1)
+        below = np.clip(np.searchsorted(self._row, rows, side="right") - 1, 0, None)
+        above = np.minimum(below + 1, len(self._row) - 1)
+        span = np.maximum(self._row[above] - self._row[below], 1.0)
+        share = ((rows - self._row[below]) / span)[:, None]
+        used, position = np.unique(np.concatenate([below, above]), return_inverse=True)
+        lines = np.array([np.interp(cols, self._col, self._area[row]) for row in used])
+        low, high = lines[position[: len(rows)]], lines[position[len(rows) :]]
+        return np.asarray(low + share * (high - low))
+
+
+def pixel_area_ha(grid: Grid, block: Block | None = None) -> npt.NDArray[np.float64]:
+    """Area of the pixels of a block, or of the whole grid, in hectares.
 
     Parameters
     ----------
@@ -146,27 +206,7 @@ def pixel_area_ha(grid: Grid, block: Block | None = None) -> npt.NDArray[np.floa
     float array (rows, cols)
     """
     block = block or Block(row=0, col=0, rows=grid.shape[0], cols=grid.shape[1])
-    row = _lattice(block.row, block.rows)
-    # On a geographic grid the area depends on the row alone.
-    col = (
-        np.array([block.col], dtype=float)
-        if grid.crs.is_geographic
-        else _lattice(block.col, block.cols)
-    )
-    if grid.crs.is_geographic:
-        row = np.arange(block.row, block.row + block.rows, dtype=float)
-    t = grid.transform
-    west = t.c + col * t.a
-    north = t.f + row * t.e
-    x, y = np.meshgrid(west, north)
-    cells = shapely.box(x, y + t.e, x + t.a, y)
-    area = geodesic_area_ha(cells.ravel(), grid.crs).reshape(cells.shape)
-    if grid.crs.is_geographic:
-        return np.repeat(area, block.cols, axis=1)
-    rows = np.arange(block.row, block.row + block.rows)
-    cols = np.arange(block.col, block.col + block.cols)
-    along_cols = np.array([np.interp(cols, col, line) for line in area])
-    return np.array([np.interp(rows, row, line) for line in along_cols.T]).T
+    return PixelAreas(grid, block).of(block)
 
 
 def _lattice(first: int, count: int) -> npt.NDArray[np.float64]:

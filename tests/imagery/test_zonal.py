@@ -128,3 +128,34 @@ def test_training_pixels_lie_mostly_inside_their_plot(make_scenes: Callable[...,
     assert table.features.shape == (6, 4 * 6)
     with pytest.raises(TrainingError, match="no training plot has a pixel"):
         training_pixels(stack, FeatureSpec(indices=(), min_clear=9), plots)
+
+
+@pytest.mark.parametrize(("crs", "pixel"), [("EPSG:32647", 10.0), ("EPSG:4326", 0.0001)])
+def test_pixel_centres_agree_with_exact_coverage_for_districts(
+    tmp_path: Path, crs: str, pixel: float
+) -> None:
+    rng = np.random.default_rng(3)
+    codes = np.kron(rng.integers(0, 4, (30, 25)), np.ones((40, 40)))
+    grid = write_map(tmp_path / "m.tif", codes, crs, pixel)
+    west, south, east, north = grid.bounds
+    middle = west + 0.4137 * (east - west)
+    # Two districts that share a border, and one across both that overlaps them.
+    parts = zones(
+        shapely.Polygon([(west, south), (middle, south), (middle, north), (west, north)]),
+        shapely.Polygon([(middle, south), (east, south), (east, north), (middle, north)]),
+        shapely.Point((west + east) / 2, (south + north) / 2).buffer(0.3 * (north - south)),
+        crs=crs,
+    )
+    exact, centre = (
+        class_hectares(tmp_path / "m.tif", parts, "zone", method=method).set_index(
+            ["zone", "class_code"]
+        )["ha"]
+        for method in ("exact", "centre")
+    )
+    np.testing.assert_allclose(centre[exact.index], exact, rtol=3e-3)
+    halves = centre.loc[["Z0", "Z1"]].groupby("class_code").sum()
+    area = pixel_area_ha(grid)
+    for code in range(4):
+        assert halves[code] == pytest.approx(area[codes == code].sum(), rel=1e-5)
+    with pytest.raises(GridError, match="method 'guess' is not known"):
+        class_hectares(tmp_path / "m.tif", parts, "zone", method="guess")
