@@ -220,6 +220,7 @@ def synthetic_estimate(
         n_positive=int((sample.y_ha[inside] > 0.0).sum()),
         estimate_type=EstimateType.SYNTHETIC,
         method=f"synthetic_{fit.kind}",
-        why=why + f" Its bias is judged from {pool.n_districts[group]} sampled districts.",
+        why=f"{why} Its bias is judged from {pool.n_districts[group]} sampled districts; such "
+        "intervals can cover less than they state.",
         level=level,
     )

@@ -280,3 +280,12 @@ def test_non_response_is_named_in_the_country():
     country = by_id(estimate_ladder(frame, sample, estimator="ratio"))["country", "country"]
     assert "3 drawn segments could not be seen" in country.why
     assert country.n_segments == drawn.size - 3
+
+
+def test_figures_whose_intervals_cover_too_little_say_so():
+    frame, truth = landscape()
+    thin = by_id(estimate_ladder(frame, draw(frame, truth, 8), estimator="expansion"))
+    assert "covers less than it states" in thin["province", "MR01"].why
+    assert "can cover less" in thin["district", "MR010"].why
+    full = by_id(estimate_ladder(frame, draw(frame, truth, 25), estimator="expansion"))
+    assert "covers less" not in full["province", "MR01"].why
