@@ -97,11 +97,6 @@ class PresenceFit:
         scaled: Floats = (Z - self.centre) / self.spread
         return scaled
 
-    def mean_effect(self, code: Ints) -> Floats:
-        """Posterior mean of the district effect of each unit (N,), 0 where `code` is -1."""
-        effect = self.weight @ self.effect
-        return np.where(code >= 0, effect[np.where(code >= 0, code, 0)], 0.0)
-
     def probability(self, Z: Floats, code: Ints) -> Floats:
         """Expected presence (N,) of units with columns Z (N, p).
 

@@ -108,3 +108,15 @@ def test_bootstrap_and_level_are_passed_on():
     assert any(wide[k].se_ha != narrow[k].se_ha for k in wide)
     other = small_area_estimates(frame, sample, rng=rng, n_draws=200, amount="lognormal")
     assert {estimate.method for estimate in other.values()} == {"two_part_lognormal"}
+
+
+def test_truncated_variance_is_said_in_words():
+    frame, _, sample, _ = made(with_map=False)
+    y = 0.1 * frame.risk_ha[sample.index] * (1.0 + 0.5 * (-1.0) ** np.arange(sample.size))
+    got = small_area_estimates(
+        frame,
+        Sample(index=sample.index, y_ha=y),
+        rng=np.random.default_rng(1),
+        model="unit_level",
+    )
+    assert all("estimated as zero" in estimate.why for estimate in got.values())

@@ -9,6 +9,8 @@ import pytest
 from numpy.testing import assert_allclose
 
 from survey.errors import DuplicateIdError, EstimationError, TooFewUnitsError
+from survey.estimation.smallarea import presence
+from survey.estimation.smallarea.presence import PresencePrior
 from survey.estimation.zeroinflated import (
     TwoPartFrame,
     TwoPartRule,
@@ -237,3 +239,38 @@ def test_bad_frames_options_and_rules_are_refused():
     other = dataclasses.replace(frame, domain=np.char.add("X", frame.domain))
     with pytest.raises(EstimationError, match="not the one"):
         two_part_totals(fit, other, rng=rng)
+
+
+def test_replicates_without_enough_positives_are_drawn_again():
+    frame, truth, rows, _ = made(13)
+    positive = np.flatnonzero(truth[rows] > 0.0)
+    fewer = np.delete(rows, positive[5:])
+    fit = fit_two_part(frame, fewer, truth[fewer])
+    got = two_part_totals(fit, frame, rng=np.random.default_rng(2), n_draws=100, n_bootstrap=10)
+    assert got.n_redrawn > 0
+    # A rule that its own replicates can hardly meet ends in the reason, not in a loop.
+    strict = dataclasses.replace(fit, rule=TwoPartRule(min_positive=60, min_positive_amount=60))
+    with pytest.raises(TooFewUnitsError, match="fewer than"):
+        two_part_totals(strict, frame, rng=np.random.default_rng(2), n_draws=100, n_bootstrap=2)
+
+
+def test_presence_prior_and_convergence_are_checked(monkeypatch):
+    with pytest.raises(EstimationError, match="prior scales"):
+        PresencePrior(slope_sd=0.0)
+    frame, truth, rows, _ = made(14)
+    monkeypatch.setattr(presence, "MAX_STEPS", 1)
+    with pytest.raises(EstimationError, match="did not converge"):
+        fit_two_part(frame, rows, truth[rows])
+
+
+def test_an_extreme_covariate_still_reaches_the_mode():
+    """Newton's full step overshoots here; halving brings it back to the same predictions."""
+    frame, truth, rows, _ = made(15)
+    wild = np.where(np.arange(frame.size_ha.size) == rows[0], 1e3, frame.presence[:, -1])
+    fit = fit_two_part(
+        dataclasses.replace(frame, presence=np.column_stack([frame.presence[:, :-1], wild])),
+        rows,
+        truth[rows],
+    )
+    assert np.isfinite(fit.presence.alpha).all()
+    assert_allclose(fit.presence.weight.sum(), 1.0)
