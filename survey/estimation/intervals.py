@@ -203,7 +203,6 @@ def _carriers(frame: Frame, sample: Sample, member: Bools, kind: EstimateType) -
 
 def _is_census(design: SurveyDesign) -> Bools:
     """Sampled segments (n,) whose stratum was taken whole."""
-    if design.n_frame is None:
-        return np.zeros(design.weight.size, dtype=np.bool_)
+    size = np.inf if design.n_frame is None else design.n_frame
     _, code = np.unique(design.stratum, return_inverse=True)
-    return np.asarray(np.bincount(code)[code] >= design.n_frame)
+    return np.asarray(np.bincount(code)[code] >= size)

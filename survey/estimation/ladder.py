@@ -266,7 +266,8 @@ class Ladder:
             # Measured: 88 to 92% instead of 95% (docs/coverage.md).
             thin = " With so few segments the interval covers less than it states."
             estimate = self.direct(mask, thin if n < THIN_PROVINCE else "")
-            return estimate or self._status(mask, "No segment was observed in the province.")
+            problem = "segments leave no residual to judge the error by" if n else "none observed"
+            return estimate or self._status(mask, f"{n} sampled segments: {problem}.")
         if n >= self.rule.min_segments_district:
             estimate = self.direct(mask)
             if estimate is not None:
@@ -295,9 +296,7 @@ class Ladder:
         note = f" Without province {', '.join(left_out)}." if left_out else ""
         if self.sample.n_nonresponse:
             note += f" {self.sample.n_nonresponse} drawn segments could not be seen at all."
-        estimate = self.direct(mask, note)
-        if estimate is None:
-            return self._status(everything, "The sample is too small.")
+        estimate = self.direct(mask, note) or self._status(everything, "The sample is too small.")
         extra = [provinces[code].ci_high_ha for code in codes if provinces[code].n_positive == 0]
         if not extra or estimate.n_positive == 0:
             return estimate

@@ -103,19 +103,13 @@ def _merge_targets(
     np.add.at(share, (code, group_code), 1.0)
     group_of = share.argmax(axis=1)
     target = np.arange(labels.size)
-    # The receiving stratum must hold 2 segments, or 2 together with what it receives.
     order = sorted(range(labels.size), key=lambda h: (-int(n_sample[h]), str(labels[h])))
     for h in np.flatnonzero(thin):
         same = [k for k in order if k != h and group_of[k] == group_of[h] and n_sample[k] > 0]
         other = [k for k in order if k != h and n_sample[k] > 0]
         strong = [k for k in same if not thin[k]] or [k for k in other if not thin[k]]
-        candidates = strong or same or other
-        if not candidates:
-            raise TooFewUnitsError(
-                f"stratum {str(labels[h])!r} has {n_sample[h]} sampled segments and there is no "
-                "other stratum to merge it with"
-            )
-        target[h] = candidates[0]
+        # Never empty: a sample of two segments or more reaches beyond a thin stratum.
+        target[h] = (strong or same or other)[0]
     if not (n_sample[~thin] >= 2).any():
         # Only single segments everywhere: one stratum for all, the largest reachable.
         target[:] = order[0]

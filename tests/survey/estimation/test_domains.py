@@ -289,3 +289,50 @@ def test_figures_whose_intervals_cover_too_little_say_so():
     assert "can cover less" in thin["district", "MR010"].why
     full = by_id(estimate_ladder(frame, draw(frame, truth, 25), estimator="expansion"))
     assert "covers less" not in full["province", "MR01"].why
+
+
+def with_covariate(frame, covariate):
+    return Frame(
+        segment_id=frame.segment_id,
+        stratum=frame.stratum,
+        domain=frame.domain,
+        group=frame.group,
+        risk_ha=frame.risk_ha,
+        covariate_ha=covariate,
+    )
+
+
+def test_a_ratio_without_its_size_is_an_expansion():
+    frame, truth = landscape()
+    sample = draw(frame, truth, 20)
+    rule = LadderRule(ratio_size="covariate_ha")
+    for covariate, reason in ((None, "there is no ratio"), (np.zeros(frame.size), "size is zero")):
+        rows = by_id(
+            estimate_ladder(with_covariate(frame, covariate), sample, estimator="ratio", rule=rule)
+        )
+        assert rows["province", "MR01"].method == "expansion_total"
+        assert reason in rows["province", "MR01"].why
+    mapped = by_id(estimate_ladder(frame, sample, estimator="ratio", rule=rule))
+    assert mapped["province", "MR01"].method == "ratio_total_combined_map"
+    assert mapped["province", "MR01"].estimate_type is EstimateType.ASSISTED
+
+
+def test_no_province_observed_leaves_no_country():
+    frame, truth = landscape()
+    rule = LadderRule(unobserved_share={"MR01": 1.0, "MR02": 1.0})
+    rows = by_id(estimate_ladder(frame, draw(frame, truth, 20), estimator="ratio", rule=rule))
+    assert rows["country", "country"].estimate_type is EstimateType.STATUS_ONLY
+
+
+def test_a_perfect_map_gives_districts_without_residuals_a_floor():
+    frame, truth = landscape()
+    truth = np.where(frame.domain == "MR010", 0.0, truth)
+    perfect = with_covariate(frame, truth)
+    sample = draw(frame, truth, 25)
+    rows = by_id(estimate_ladder(perfect, sample, estimator="regression"))
+    inside = frame.domain == "MR011"
+    assert rows["district", "MR011"].value_ha == pytest.approx(truth[inside].sum())
+    few = LadderRule(min_segments_district=1000)
+    rows = by_id(estimate_ladder(perfect, sample, estimator="regression", rule=few))
+    assert rows["district", "MR011"].se_ha == pytest.approx(0.25 * truth[inside].sum())
+    assert reliability_of(rows["district", "MR010"]) is Reliability.NOT_DETECTED

@@ -17,7 +17,12 @@ from survey.estimation import (
     regression_total,
 )
 from survey.estimation.calibration import calibrate
-from survey.estimation.design import SurveyDesign, effective_df, linearised_covariance
+from survey.estimation.design import (
+    SurveyDesign,
+    effective_df,
+    linearised_covariance,
+    linearised_moments,
+)
 from survey.estimation.replication import bootstrap_domain_totals, rao_wu_weights
 
 quick = settings(max_examples=60, deadline=None)
@@ -242,3 +247,12 @@ def test_constant_covariate_is_an_error_with_a_remedy():
     sample = Sample(index=np.arange(6), y_ha=np.array([0.0, 1.0, 0.0, 2.0, 0.0, 1.0]))
     with pytest.raises(EstimationError, match="constant"):
         regression_total(frame, sample)
+
+
+def test_moments_of_a_sum_by_hand():
+    # Deviations -1, -1, 2 with replacement: third cumulant 9 / 2 * 6 = 27, variance 3 / 2 * 6.
+    design = SurveyDesign(weight=np.ones(3), stratum=np.zeros(3, dtype=int))
+    moments = linearised_moments(design, np.array([[0.0, 5.0], [0.0, 5.0], [3.0, 5.0]]))
+    assert moments.variance.tolist() == pytest.approx([9.0, 0.0])
+    assert moments.third.tolist() == pytest.approx([27.0, 0.0])
+    assert moments.skewness.tolist() == pytest.approx([1.0, 0.0])
