@@ -2,7 +2,8 @@
 
     python benchmarks/imagery_zonal.py            # rasterstats is compared where installed
 
-Prints CPU seconds (one thread each, best of two), ratios and the largest relative difference of a polygon's total. The raster is
+Prints CPU seconds (one thread each, best of two), ratios and the largest relative difference of
+a polygon's total. The raster is
 synthetic: patches of five classes, 10980 x 10980 uint8.
 """
 

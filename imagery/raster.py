@@ -113,6 +113,10 @@ class CogWriter:
     colours : mapping of value to (red, green, blue, alpha), optional
         Colour table of a single-band class map.
     tags : mapping of str, optional
+    dtype : str
+        Type of the stored values.
+    is_categorical : bool
+        Values are codes, so overviews take the most frequent one. Implied by `colours`.
 
     Raises
     ------
@@ -129,6 +133,8 @@ class CogWriter:
         nodata: int,
         colours: Mapping[int, tuple[int, int, int, int]] | None = None,
         tags: Mapping[str, str] | None = None,
+        dtype: str = "uint8",
+        is_categorical: bool = False,
     ) -> None:
         self._path = path
         self._raw = path.with_name(f".{path.stem}-raw-{os.getpid()}.part.tif")
@@ -138,7 +144,8 @@ class CogWriter:
         self._nodata = nodata
         self._colours = dict(colours or {})
         self._tags = dict(tags or {})
-        self._is_class_map = bool(self._colours)
+        self._dtype = dtype
+        self._is_categorical = is_categorical or bool(self._colours)
 
     def __enter__(self) -> CogWriter:
         self._checksums: dict[Block, int] = {}
@@ -155,7 +162,7 @@ class CogWriter:
                 width=self._grid.shape[1],
                 height=self._grid.shape[0],
                 count=len(self._bands),
-                dtype="uint8",
+                dtype=self._dtype,
                 crs=self._grid.crs.to_wkt(),
                 transform=self._grid.transform,
                 nodata=self._nodata,
@@ -173,7 +180,7 @@ class CogWriter:
             raise self._failed(error) from error
         return self
 
-    def write(self, pixels: npt.NDArray[np.uint8], block: Block) -> None:
+    def write(self, pixels: npt.NDArray[Any], block: Block) -> None:
         """Write the pixels of a block, (bands, rows, cols)."""
         try:
             self._out.write(pixels, window=block.window)
@@ -225,7 +232,7 @@ class CogWriter:
             {**_COG_PROFILE},
             nodata=self._nodata,
             # A mean of class codes would be another class.
-            overview_resampling="mode" if self._is_class_map else "average",
+            overview_resampling="mode" if self._is_categorical else "average",
             forward_band_tags=True,
             config={**_GDAL_OPTIONS, "GDAL_NUM_THREADS": "2"},
             in_memory=False,
@@ -246,7 +253,7 @@ def _is_running(process: str) -> bool:
     return True
 
 
-def _checksum(pixels: npt.NDArray[np.uint8]) -> int:
+def _checksum(pixels: npt.NDArray[Any]) -> int:
     return zlib.crc32(np.ascontiguousarray(pixels).tobytes())
 
 

@@ -1,0 +1,141 @@
+"""Real Sentinel-2 metadata trees; the pixels are small JPEG 2000 files written here."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from affine import Affine
+
+from imagery.catalog import read_scenes
+from imagery.errors import SceneError
+from imagery.grid import Block
+from imagery.mapping import FeatureSpec, block_features
+from imagery.raster import is_valid_cog
+from imagery.sentinel import SENTINEL2_BANDS, SafeProduct, import_safe, read_safe
+
+DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "s2-safe-metadata"
+L1C = DATA / "S2A_MSIL1C_20210908T042701_N0301_R133_T46RER_20210908T070248.SAFE"
+L2A = DATA / "S2A_MSIL2A_20230821T221941_N0509_R029_T01KAB_20230822T021825.SAFE"
+SIDE_M = 1200
+
+pytestmark = [
+    pytest.mark.shared_data,
+    pytest.mark.skipif(not DATA.is_dir(), reason=f"{DATA} is not there"),
+]
+
+
+def write_band(path: Path, metres: int, pixels: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows, cols = pixels.shape
+    with rasterio.open(
+        path, "w", driver="JP2OpenJPEG", width=cols, height=rows, count=1, dtype=pixels.dtype,
+        crs="EPSG:32701", transform=Affine(metres, 0, 99960, 0, -metres, 7800040),
+        quality=100, reversible=True,
+    ) as out:  # fmt: skip
+        out.write(pixels, 1)
+
+
+def with_pixels(source: Path, target: Path) -> SafeProduct:
+    """Copy of a metadata tree with small images: every 20 m pixel has its own value."""
+    for file in source.rglob("*.xml"):
+        copy = target / file.relative_to(source)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, copy)
+    product = read_safe(target)
+    for (band, metres), path in product.images.items():
+        if band == "SCL" and metres == 20:
+            scl = np.full((60, 60), 4, dtype=np.uint8)
+            scl[:, 30:] = 9
+            write_band(path, metres, scl)
+        elif band in SENTINEL2_BANDS.values() and product.finest(band) == path:
+            side = SIDE_M // metres
+            number = int(band[1:]) * 100
+            pixels = np.arange(side * side).reshape(side, side) % 100 + 2000 + number
+            write_band(path, metres, pixels.astype(np.uint16))
+    return product
+
+
+def test_metadata_of_both_levels_and_baselines() -> None:
+    old, new = read_safe(L1C), read_safe(L2A)
+    assert (old.level, old.baseline, old.offset) == ("L1C", "03.01", 0.0)
+    assert (new.level, new.baseline, new.offset) == ("L2A", "05.09", pytest.approx(-0.1))
+    assert old.scale == new.scale == 0.0001
+    assert old.acquired == date(2021, 9, 8)
+    assert new.acquired == date(2023, 8, 21)
+    assert new.finest("B04").name.endswith("B04_10m.jp2")
+    assert new.finest("SCL").name.endswith("SCL_20m.jp2")
+
+
+def test_a_product_becomes_a_scene_with_offset_and_mask(tmp_path: Path) -> None:
+    product = with_pixels(L2A, tmp_path / L2A.name)
+    seen: list[tuple[int, int]] = []
+    sidecar = import_safe(
+        product.folder,
+        tmp_path / "scenes",
+        progress=lambda done, total: seen.append((done, total)),
+        block_size=50,
+    )
+    assert sidecar.name == "2023-08-21.json"
+    assert seen[-1] == (9, 9)
+    stack = read_scenes(tmp_path / "scenes")
+    assert stack.grid.shape == (120, 120)
+    assert all(is_valid_cog(path) for path in stack.paths)
+    features, observed, n_clear = block_features(
+        stack, FeatureSpec(indices=(), min_clear=1), Block(row=0, col=0, rows=120, cols=120)
+    )
+    # Band 4 is stored as 2400 + 0..99: from baseline 04.00 on 1000 is taken off.
+    red = features[list(SENTINEL2_BANDS).index("red")]
+    assert red[0, 0] == pytest.approx(0.14)
+    assert red[0, 7] == pytest.approx(0.1407)
+    # One 20 m pixel is four equal ones.
+    swir = features[list(SENTINEL2_BANDS).index("swir1")]
+    assert swir[10, 20] == swir[11, 21] == pytest.approx((2000 + 1100 + 10 - 1000) / 1e4)
+    assert observed[:, :60].all()
+    assert not observed[:, 60:].any()
+    assert n_clear.max() == 1
+    with pytest.raises(SceneError, match="exists already"):
+        import_safe(product.folder, tmp_path / "scenes")
+
+
+def test_level_1c_has_no_mask_and_no_offset_before_baseline_4(tmp_path: Path) -> None:
+    product = with_pixels(L1C, tmp_path / L1C.name)
+    import_safe(product.folder, tmp_path / "scenes", bands=["red", "nir"])
+    (scene,) = read_scenes(tmp_path / "scenes").scenes
+    assert scene.mask_path is None
+    assert scene.bands == ("red", "nir")
+    assert scene.offset == 0.0
+
+
+def test_missing_pixels_broken_metadata_and_paths_that_lead_out(tmp_path: Path) -> None:
+    # The tree as it lies beside the project holds no pixels.
+    with pytest.raises(SceneError, match=r"B02_10m\.jp2 cannot be read"):
+        import_safe(L2A, tmp_path / "scenes")
+    assert list((tmp_path / "scenes").iterdir()) == []
+    with pytest.raises(SceneError, match=r"give an unpacked \.SAFE folder"):
+        read_safe(tmp_path)
+    with pytest.raises(SceneError, match="band ultraviolet is not known"):
+        import_safe(L2A, tmp_path / "scenes", bands=["ultraviolet"])
+    product = with_pixels(L2A, tmp_path / "p.SAFE")
+    metadata = product.folder / "MTD_MSIL2A.xml"
+    text = metadata.read_text()
+    metadata.write_text(text.replace("GRANULE/", "../../elsewhere/"))
+    with pytest.raises(SceneError, match="outside the product"):
+        read_safe(product.folder)
+    metadata.write_text('<!DOCTYPE a [<!ENTITY b SYSTEM "file:///etc/passwd">]><a>&b;</a>')
+    with pytest.raises(SceneError, match="cannot be read"):
+        read_safe(product.folder)
+    metadata.write_text(text[: len(text) // 2])
+    with pytest.raises(SceneError, match="download it again"):
+        read_safe(product.folder)
+    metadata.write_text(text)
+    with pytest.raises(SceneError, match="name a 10 m band first"):
+        import_safe(product.folder, tmp_path / "scenes", bands=["swir1", "red"])
+    product.finest("B04").write_bytes(product.finest("B04").read_bytes()[:300])
+    with pytest.raises(SceneError, match="B04_10m"):
+        import_safe(product.folder, tmp_path / "scenes")
+    assert list((tmp_path / "scenes").iterdir()) == []
