@@ -1,8 +1,10 @@
 """Forms of field teams: XLSForms out, submissions in, rows for the estimators."""
 
+from survey.forms.nested import flatten_repeats, repeat_rows
+from survey.forms.records import ParsedFile, Problem, Submission
 from survey.forms.rows import farmer_rows, segment_visit_rows
 from survey.forms.store import ImportReport, SubmissionStore
-from survey.forms.submissions import ParsedFile, Problem, Submission, parse_submissions
+from survey.forms.submissions import parse_submissions
 from survey.forms.xlsforms import form_ids, form_path, xform_xml
 
 __all__ = [
@@ -12,9 +14,11 @@ __all__ = [
     "Submission",
     "SubmissionStore",
     "farmer_rows",
+    "flatten_repeats",
     "form_ids",
     "form_path",
     "parse_submissions",
+    "repeat_rows",
     "segment_visit_rows",
     "xform_xml",
 ]

@@ -1,8 +1,4 @@
-"""What each form asks, as far as answers are checked when they arrive.
-
-The XLSForm guides a phone; a spreadsheet never saw it. So the same limits stand here, and a
-test keeps both lists of questions equal.
-"""
+"""One question of a form, and how its answer is read and checked."""
 
 from __future__ import annotations
 
@@ -11,15 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 
-from survey.areas import AreaUnit
 from survey.errors import FormError
 
-__all__ = ["QUESTIONS", "VERSIONS", "Question", "parse_date", "parse_number"]
+__all__ = ["Question", "parse_date", "parse_number"]
 
-VERSIONS: Mapping[str, frozenset[str]] = {
-    "segment_visit": frozenset({"2026011501"}),
-    "farmer_survey": frozenset({"2026011501"}),
-}
 _CODE = re.compile(r"[A-Za-z0-9_-]{2,40}")
 
 
@@ -35,6 +26,8 @@ class Question:
     choices : tuple of str
     needs : str
         ``name=value`` of the answer without which this one is not asked.
+    repeat : str
+        Group of the form that is filled several times and holds this question; empty outside.
     """
 
     name: str
@@ -44,6 +37,7 @@ class Question:
     high: float = float("inf")
     choices: tuple[str, ...] = ()
     needs: str = ""
+    repeat: str = ""
 
     def fault(self, answer: str, answers: Mapping[str, str]) -> tuple[str, str] | None:
         """What is wrong with an answer and how to mend it; None if nothing is."""
@@ -118,55 +112,3 @@ def parse_date(answer: str) -> date:
     if not 1990 <= day.year <= 2100:
         raise FormError("is no plausible year; check the date")
     return day
-
-
-_UNITS = tuple(unit.value for unit in AreaUnit)
-_YES_NO = ("yes", "no")
-_CONSENT = "consent=yes"
-
-QUESTIONS: Mapping[str, tuple[Question, ...]] = {
-    "segment_visit": (
-        Question(name="segment_id", kind="code", is_required=True),
-        Question(name="visit_date", kind="date", is_required=True),
-        Question(name="observer_code", kind="code", is_required=True),
-        Question(name="observed_percent", kind="integer", is_required=True, high=100.0),
-        Question(name="area_unit", kind="choice", is_required=True, choices=_UNITS),
-        Question(name="poppy_area", kind="decimal", is_required=True),
-        Question(name="cannabis_area", kind="decimal", is_required=True),
-        Question(name="remarks"),
-    ),
-    "farmer_survey": (
-        Question(name="consent", kind="choice", is_required=True, choices=_YES_NO),
-        Question(name="consent_version", is_required=True),
-        Question(name="consent_language", is_required=True),
-        Question(name="visit_date", kind="date", is_required=True),
-        Question(name="district_pcode", kind="code", is_required=True),
-        Question(name="village_id", kind="code", is_required=True),
-        Question(name="project_id", kind="code"),
-        Question(
-            name="sample_type",
-            kind="choice",
-            is_required=True,
-            choices=("probability", "convenience"),
-        ),
-        Question(
-            name="household_size",
-            kind="integer",
-            is_required=True,
-            low=1.0,
-            high=60.0,
-            needs=_CONSENT,
-        ),
-        Question(
-            name="area_unit", kind="choice", is_required=True, choices=_UNITS, needs=_CONSENT
-        ),
-        Question(name="land_area", kind="decimal", needs=_CONSENT),
-        Question(name="grows_poppy", kind="choice", choices=_YES_NO, needs=_CONSENT),
-        Question(name="poppy_area", kind="decimal", needs="grows_poppy=yes"),
-        Question(name="annual_income_usd", kind="decimal", needs=_CONSENT),
-        Question(name="opium_income_usd", kind="decimal", needs=_CONSENT),
-        Question(name="food_short_months", kind="integer", high=12.0, needs=_CONSENT),
-        Question(name="ad_satisfaction", kind="integer", low=1.0, high=5.0, needs=_CONSENT),
-        Question(name="remarks", needs=_CONSENT),
-    ),
-}

@@ -8,7 +8,7 @@ import pandas as pd
 
 from survey.areas import AreaUnit, to_hectares
 from survey.forms.questions import parse_date, parse_number
-from survey.forms.submissions import Submission
+from survey.forms.records import Submission
 from survey.types import FARMERS, REFERENCE, Crop, Note
 
 __all__ = ["farmer_rows", "segment_visit_rows"]

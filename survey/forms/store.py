@@ -24,7 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from survey.errors import FormError
-from survey.forms.submissions import Problem, Submission, parse_submissions
+from survey.forms.records import Problem, Submission
+from survey.forms.submissions import parse_submissions
 
 __all__ = ["ImportReport", "SubmissionStore"]
 

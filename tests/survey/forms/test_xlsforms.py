@@ -10,7 +10,7 @@ from pyxform.xls2xform import convert
 
 from survey.errors import FormError
 from survey.forms import form_ids, form_path, xform_xml
-from survey.forms.questions import QUESTIONS, VERSIONS
+from survey.forms.questionnaires import QUESTIONS, VERSIONS
 
 LANGUAGES = ("English (en)", "Burmese (my)", "Lao (lo)", "Thai (th)")
 SHARED = Path(__file__).resolve().parents[3].parent / "shared" / "data" / "xlsforms"

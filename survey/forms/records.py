@@ -1,0 +1,86 @@
+"""A submission, and what can be wrong with one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+__all__ = ["ParsedFile", "Problem", "Submission"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submission:
+    """One filled form.
+
+    Attributes
+    ----------
+    answers : mapping of question name to the text that was written
+    repeats : mapping of repeat name to its entries, each a mapping like `answers`
+    sha256 : str
+        Digest of form, version and answers that are not empty: equal for the same content in
+        XML, which leaves out what was not asked, and CSV, which has an empty cell for it.
+    source : str
+        File it came in, and row where the file holds several.
+    """
+
+    instance_id: str
+    form_id: str
+    form_version: str
+    answers: Mapping[str, str]
+    source: str
+    sha256: str = field(default="")
+    repeats: Mapping[str, Sequence[Mapping[str, str]]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.sha256:
+            content: list[object] = [self.form_id, self.form_version, _written(self.answers)]
+            if any(self.repeats.values()):
+                content.append(
+                    {
+                        name: [_written(entry) for entry in entries]
+                        for name, entries in sorted(self.repeats.items())
+                    }
+                )
+            text = json.dumps(content)
+            object.__setattr__(self, "sha256", hashlib.sha256(text.encode()).hexdigest())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """What is wrong with one answer, and how to mend it.
+
+    Attributes
+    ----------
+    row : int or None
+        Row below the header, counted from 1; None where the whole file is meant.
+    is_refused : bool
+        False for a mere remark; the file is accepted all the same.
+    """
+
+    file: str
+    row: int | None
+    field: str
+    value: str
+    problem: str
+    remedy: str
+    is_refused: bool = True
+
+    def __str__(self) -> str:
+        place = f", row {self.row}" if self.row is not None else ""
+        name = f": {self.field}" if self.field else ":"
+        value = f" {self.value[:60]!r}" if self.value else ""
+        return f"{self.file}{place}{name}{value} {self.problem}; {self.remedy}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParsedFile:
+    """Submissions of one file, and everything wrong with it."""
+
+    submissions: tuple[Submission, ...]
+    problems: tuple[Problem, ...]
+
+
+def _written(answers: Mapping[str, str]) -> dict[str, str]:
+    return {name: answer for name, answer in sorted(answers.items()) if answer}
