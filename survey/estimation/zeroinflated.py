@@ -92,9 +92,9 @@ class TwoPartRule:
         Fewer positives, in all or for each amount coefficient: no model of the amounts, a
         segment with crop holds one of the shares that were seen.
     widen : float
-        Factor on the distance from the value to each limit. The predictive draws know nothing
-        of a wrong model; 1.15 was chosen on one set of simulated populations and checked on
-        another (docs/methods-small-area.md).
+        Factor on the distance from the value to each limit, its square on the mean squared
+        error. Draws and bootstrap know nothing of a wrong model; 1.15 was chosen on one set of
+        simulated populations and checked on another (docs/methods-small-area.md).
     prior : PresencePrior
     """
 
@@ -171,7 +171,7 @@ class TwoPartTotals:
     mse : float array (k,)
         Squared hectares: by bootstrap where replicates were asked for, else `mse_conditional`.
     mse_conditional : float array (k,)
-        Variance of the predictive draws about the value.
+        Variance of the predictive draws about the value, with the rule's factor.
     ci_low_ha, ci_high_ha : float array (k,)
         Equal-tailed predictive limits; never below what was found nor above the risk area.
     level : float
@@ -436,9 +436,12 @@ def two_part_totals(
     tail = 50.0 * (1.0 - level)
     low, high = np.percentile(draws, [tail, 100.0 - tail], axis=0)
     conditional = draws.var(axis=0) + (draws.mean(axis=0) - value) ** 2
-    mse, redrawn, widen = conditional, 0, fit.rule.widen
+    redrawn, widen = 0, fit.rule.widen
+    conditional = widen**2 * conditional
+    mse = conditional
     if n_bootstrap:
         mse, redrawn = _bootstrap(fit, frame, view, rng, n_bootstrap)
+        mse = widen**2 * mse
     return TwoPartTotals(
         domain=view.names,
         n=view.n,

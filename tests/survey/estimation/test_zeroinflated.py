@@ -103,7 +103,8 @@ def test_intervals_cover_and_the_mse_is_of_the_right_size():
         squared.append((got.value_ha - true) ** 2)
         claimed.append(got.mse)
     assert np.mean(covered) > 0.95 - 0.023 - 0.015
-    assert 0.6 < np.mean(claimed) / np.mean(squared) < 1.7
+    # These populations are close to the model, so the factor for a wrong one is caution here.
+    assert 0.8 < np.mean(claimed) / np.mean(squared) < 2.4
 
 
 def test_bootstrap_mse_agrees_with_the_predictive_variance_on_average():
