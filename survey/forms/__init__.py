@@ -2,6 +2,7 @@
 
 from survey.forms.nested import flatten_repeats, repeat_rows
 from survey.forms.records import ParsedFile, Problem, Submission
+from survey.forms.reports import report_json, report_workbook
 from survey.forms.rows import farmer_rows, segment_visit_rows
 from survey.forms.store import ImportReport, SubmissionStore
 from survey.forms.submissions import parse_submissions
@@ -19,6 +20,8 @@ __all__ = [
     "form_path",
     "parse_submissions",
     "repeat_rows",
+    "report_json",
+    "report_workbook",
     "segment_visit_rows",
     "xform_xml",
 ]

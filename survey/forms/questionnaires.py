@@ -38,6 +38,7 @@ def _household(*more: Question) -> tuple[Question, ...]:
         _choice("market_access", "all_year", "dry_season", "none", needs=_CONSENT),
         *more,
         Question(name="remarks", needs=_CONSENT),
+        *_CLOCK,
     )
 
 
@@ -73,6 +74,8 @@ def _count(
     )
 
 
+# Times at which the phone opened and closed the form; a spreadsheet has none.
+_CLOCK = (Question(name="start"), Question(name="end"))
 _CONSENTED = (
     _choice("consent", *_YES_NO, is_required=True),
     Question(name="consent_version", is_required=True),
@@ -126,6 +129,7 @@ QUESTIONS: Mapping[str, tuple[Question, ...]] = {
         Question(name="food_short_months", kind="integer", high=12.0, needs=_CONSENT),
         Question(name="ad_satisfaction", kind="integer", low=1.0, high=5.0, needs=_CONSENT),
         Question(name="remarks", needs=_CONSENT),
+        *_CLOCK,
     ),
     "village_headman": (
         *_CONSENTED,
@@ -141,7 +145,9 @@ QUESTIONS: Mapping[str, tuple[Question, ...]] = {
         _amount("eradicated_area", needs=_CONSENT),
         _count("opium_users", needs=_CONSENT),
         _amount("crop_loss_percent", high=100.0, needs=_CONSENT),
+        Question(name="village_point", kind="geopoint", needs=_CONSENT),
         Question(name="remarks", needs=_CONSENT),
+        *_CLOCK,
     ),
     "yield_plot": (
         Question(name="plot_id", kind="code", is_required=True),

@@ -20,7 +20,7 @@ class Question:
 
     Attributes
     ----------
-    kind : {"text", "code", "integer", "decimal", "date", "choice"}
+    kind : {"text", "code", "integer", "decimal", "date", "choice", "geopoint"}
     low, high : float
         Limits of a number, inclusive.
     choices : tuple of str
@@ -61,6 +61,10 @@ class Question:
             raise FormError(f"is not an option; choose from {', '.join(self.choices)}")
         if self.kind == "date":
             parse_date(answer)
+        if self.kind == "geopoint":
+            parts = answer.split()
+            if len(parts) != 4 or any(abs(parse_number(part)) > 1e5 for part in parts):
+                raise FormError("is no position; write latitude longitude altitude accuracy")
         if self.kind in ("integer", "decimal"):
             number = parse_number(answer)
             if self.kind == "integer" and number % 1.0:

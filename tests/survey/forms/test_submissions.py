@@ -175,3 +175,14 @@ def test_ragged_and_broken_csv_is_refused() -> None:
     text = table([{**VISIT, "instanceID": "uuid:1"}])
     assert "cells, the header has" in only_problem((text + ",extra").encode())
     assert "not valid CSV" in only_problem((text + '\n"open').encode())
+
+
+@pytest.mark.parametrize(
+    ("point", "is_fine"),
+    [("20.5 97.5 900 8", True), ("97.5 20.5 900 8", True), ("20.5 97.5", False), ("here", False)],
+)
+def test_a_position_has_four_numbers(point: str, is_fine: bool) -> None:
+    village = {name: FARMER[name] for name in FARMER if name not in ("sample_type",)}
+    village |= {"households": "40", "poppy_status": "never", "village_point": point}
+    parsed = parse_submissions("h.xml", xml(village, form="village_headman"))
+    assert [problem.field for problem in parsed.problems] == [] if is_fine else ["village_point"]

@@ -14,7 +14,7 @@ from survey.forms.questionnaires import QUESTIONS, VERSIONS
 
 LANGUAGES = ("English (en)", "Burmese (my)", "Lao (lo)", "Thai (th)")
 SHARED = Path(__file__).resolve().parents[3].parent / "shared" / "data" / "xlsforms"
-ASKED = ("text", "integer", "decimal", "date", "select_one")
+ASKED = ("text", "integer", "decimal", "date", "select_one", "geopoint", "start", "end")
 
 
 def sheet(form_id: str, name: str) -> list[dict[str, object]]:
