@@ -185,4 +185,4 @@ def test_a_position_has_four_numbers(point: str, is_fine: bool) -> None:
     village = {name: FARMER[name] for name in FARMER if name not in ("sample_type",)}
     village |= {"households": "40", "poppy_status": "never", "village_point": point}
     parsed = parse_submissions("h.xml", xml(village, form="village_headman"))
-    assert [problem.field for problem in parsed.problems] == [] if is_fine else ["village_point"]
+    assert [problem.field for problem in parsed.problems] == ([] if is_fine else ["village_point"])
