@@ -382,6 +382,7 @@ def _rows(table: TrainingTable, inside: npt.NDArray[np.bool_]) -> TrainingTable:
         class_name=table.class_name[inside],
         plot_id=table.plot_id[inside],
         weight=table.weight[inside],
+        spatial_block=table.spatial_block[inside],
     )
 
 

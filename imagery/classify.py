@@ -156,6 +156,7 @@ def fit_crop_model(
     seed: int,
     n_folds: int = 5,
     candidates: Sequence[TreeSettings] = (TreeSettings(),),
+    spatial_block: npt.NDArray[np.object_] | None = None,
 ) -> CropModel:
     """Train on pixels of plots; cross-validate by plot, never by pixel.
 
@@ -172,6 +173,9 @@ def fit_crop_model(
     candidates : sequence of TreeSettings
         With several, the one with the smallest cross-validated log loss is taken; the error
         matrix is then that of the winner and a little too kind.
+    spatial_block : object array (n,), optional
+        Piece of land of each pixel (`TrainingTable.spatial_block`): whole pieces are left out
+        instead of single plots, since neighbouring plots resemble one another.
 
     Raises
     ------
@@ -194,12 +198,10 @@ def fit_crop_model(
         )
     balanced = weight * _class_weight(label, weight, len(names))
     rng = np.random.default_rng(seed)
-    fold_of = {
-        plot: position % n_folds
-        for name in names
-        for position, plot in enumerate(rng.permutation(np.array(plots[name], dtype=object)))
-    }
-    fold = np.array([fold_of[plot] for plot in plot_id])
+    if spatial_block is None:
+        fold = _folds_of_plots(plots, plot_id, n_folds, rng)
+    else:
+        fold = _folds_of_blocks(spatial_block, n_folds, rng)
     scores = [
         _cross_validate(features, label, balanced, fold, len(names), seed, settings)
         for settings in candidates
@@ -216,12 +218,13 @@ def fit_crop_model(
         card={
             "n_plots": {name: len(plots[name]) for name in names},
             "n_pixels": {name: int((class_name == name).sum()) for name in names},
-            "cross_validated_by": "plot",
+            "cross_validated_by": "plot" if spatial_block is None else "spatial block",
             "settings": asdict(candidates[best]),
             "cross_validated_log_loss": [round(loss, 5) for loss in losses],
             "error_matrix_rows_map_columns_reference": np.round(matrix, 2).tolist(),
             "users_accuracy": _shares(matrix, names, axis=1),
             "producers_accuracy": _shares(matrix, names, axis=0),
+            "calibration": _calibration(scores[best], label, weight, names),
             "note": "plots were chosen on purpose: not the accuracy over the land, and no area",
         },
     )
@@ -233,6 +236,62 @@ def _class_weight(
     """Weight that softens, but does not erase, differences in training size."""
     total = np.bincount(label, weights=weight, minlength=n_classes)
     return np.asarray(np.sqrt(total.mean() / total)[label])
+
+
+def _folds_of_plots(
+    plots: Mapping[str, list[Any]],
+    plot_id: npt.NDArray[np.object_],
+    n_folds: int,
+    rng: np.random.Generator,
+) -> npt.NDArray[np.int_]:
+    """Fold of every pixel; the plots of each class are spread over the folds."""
+    fold_of = {
+        plot: position % n_folds
+        for members in plots.values()
+        for position, plot in enumerate(rng.permutation(np.array(members, dtype=object)))
+    }
+    return np.array([fold_of[plot] for plot in plot_id])
+
+
+def _folds_of_blocks(
+    spatial_block: npt.NDArray[np.object_], n_folds: int, rng: np.random.Generator
+) -> npt.NDArray[np.int_]:
+    """Fold of every pixel; whole pieces of land, in random order, are dealt to the folds."""
+    pieces, piece = np.unique(spatial_block.astype(str), return_inverse=True)
+    if len(pieces) < 2:
+        raise TrainingError(
+            "all training plots lie in one spatial block; make the blocks smaller, or leave out "
+            "plots instead of blocks"
+        )
+    return np.asarray((rng.permutation(len(pieces)) % n_folds)[piece])
+
+
+def _calibration(
+    scores: npt.NDArray[np.float64],
+    label: npt.NDArray[np.int32],
+    weight: npt.NDArray[np.float64],
+    names: tuple[str, ...],
+) -> dict[str, list[dict[str, float]]]:
+    """Per class and tenth of predicted probability: the mean of it and the share that was so.
+
+    Over the training plots, whose classes are not in the land's proportions.
+    """
+    curves: dict[str, list[dict[str, float]]] = {}
+    for code, name in enumerate(names):
+        tenth = np.minimum((scores[:, code] * 10).astype(int), 9)
+        total = np.bincount(tenth, weights=weight, minlength=10)
+        predicted = np.bincount(tenth, weights=weight * scores[:, code], minlength=10)
+        observed = np.bincount(tenth, weights=weight * (label == code), minlength=10)
+        curves[name] = [
+            {
+                "predicted": round(float(predicted[i] / total[i]), 4),
+                "observed": round(float(observed[i] / total[i]), 4),
+                "pixels": round(float(total[i]), 1),
+            }
+            for i in range(10)
+            if total[i] > 0.0
+        ]
+    return curves
 
 
 def _cross_validate(

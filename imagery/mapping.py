@@ -17,10 +17,12 @@ from imagery.grid import Block
 from imagery.indices import compute_index, required_bands
 from imagery.raster import CogWriter, open_raster, read_block
 
-__all__ = ["UNOBSERVED", "FeatureSpec", "block_features", "map_scenes"]
+__all__ = ["ALPHA", "UNOBSERVED", "FeatureSpec", "block_features", "map_scenes"]
 
 #: Class code of pixels without enough clear observations.
 UNOBSERVED = 0
+#: Band that says where an orthomosaic has pixels; it is no feature.
+ALPHA = "alpha"
 _NO_PROBABILITY = 255
 
 # Classes that every survey has keep their colour; others take the rest in turn. The crops
@@ -71,7 +73,7 @@ def block_features(
         At least `min_clear` clear dates.
     n_clear : uint8 array (rows, cols)
     """
-    bands = stack.scenes[0].bands
+    bands = tuple(band for band in stack.scenes[0].bands if band != ALPHA)
     _require_bands(stack, spec)
     n_dates = len(stack.scenes)
     reflectance = np.empty((n_dates, len(bands), *block.shape), dtype=np.float32)
@@ -89,6 +91,10 @@ def block_features(
         clear[number] &= np.isfinite(values).all(axis=0)
         if nodata is not None:
             clear[number] &= (stored != nodata).all(axis=0)
+        if ALPHA in scene.bands:
+            with open_raster(scene.path) as image:
+                opaque = read_block(image, block, indexes=scene.bands.index(ALPHA) + 1)
+            clear[number] &= opaque > 0
         reflectance[number] = values * np.float32(scene.scale) + np.float32(scene.offset)
     n_clear = clear.sum(axis=0).astype(np.uint8)
     days = np.array([scene.acquired.toordinal() for scene in stack.scenes], dtype=np.float32)

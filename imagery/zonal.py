@@ -25,7 +25,7 @@ from imagery.errors import GridError, TrainingError
 from imagery.grid import Block, Grid, PixelAreas
 from imagery.mapping import UNOBSERVED, FeatureSpec, block_features
 from imagery.raster import open_raster, read_block
-from survey.areas import geodesic_area_ha
+from survey.areas import M2_PER_HA, geodesic_area_ha
 
 __all__ = ["TrainingTable", "class_hectares", "training_pixels"]
 
@@ -48,12 +48,15 @@ class TrainingTable:
     class_name, plot_id : object arrays (n,)
     weight : float array (n,)
         Share of the pixel inside its plot, 0.5-1.
+    spatial_block : object array (n,)
+        Square piece of land that holds the middle of the plot's extent.
     """
 
     features: npt.NDArray[np.float32]
     class_name: npt.NDArray[np.object_]
     plot_id: npt.NDArray[np.object_]
     weight: npt.NDArray[np.float64]
+    spatial_block: npt.NDArray[np.object_]
 
 
 def class_hectares(
@@ -119,13 +122,15 @@ def class_hectares(
 
 
 def training_pixels(
-    stack: SceneStack, spec: FeatureSpec, plots: gpd.GeoDataFrame
+    stack: SceneStack, spec: FeatureSpec, plots: gpd.GeoDataFrame, *, block_km: float = 2.0
 ) -> TrainingTable:
     """Features of the clear pixels that lie mostly inside a training plot.
 
     Parameters
     ----------
     plots : GeoDataFrame with plot_id, class_name and polygons, in any reference system
+    block_km : float
+        Side of the pieces of land that spatial cross-validation leaves out.
 
     Raises
     ------
@@ -154,7 +159,21 @@ def training_pixels(
         class_name=plots["class_name"].to_numpy(dtype=object)[rows],
         plot_id=plots["plot_id"].to_numpy(dtype=object)[rows],
         weight=np.concatenate(weight),
+        spatial_block=_spatial_blocks(shapes, stack.grid, block_km)[rows],
     )
+
+
+def _spatial_blocks(
+    shapes: npt.NDArray[np.object_], grid: Grid, block_km: float
+) -> npt.NDArray[np.object_]:
+    middle_row, middle_col = np.array([grid.shape[0] // 2]), np.array([grid.shape[1] // 2])
+    pixel_m = float(np.sqrt(PixelAreas(grid).at(middle_row, middle_col)[0, 0] * M2_PER_HA))
+    side = block_km * 1000.0 / pixel_m
+    west, south, east, north = shapely.bounds(shapes).T
+    t = grid.transform
+    col = np.floor(((west + east) / 2.0 - t.c) / t.a / side)
+    row = np.floor(((south + north) / 2.0 - t.f) / t.e / side)
+    return np.array([f"{r:.0f}/{c:.0f}" for r, c in zip(row, col, strict=True)], dtype=object)
 
 
 def _on_grid(zones: gpd.GeoDataFrame, grid: Grid, *, source: str) -> npt.NDArray[np.object_]:

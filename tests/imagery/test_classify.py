@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from imagery.classify import TreeSettings, fit_crop_model
+from imagery.errors import TrainingError
 
 
 def noisy_plots(seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -46,3 +48,34 @@ def test_pixels_of_one_plot_never_judge_a_model_that_saw_the_plot() -> None:
     model = fit_crop_model(features, label, plot, np.ones(400), seed=1)
     matrix = np.array(model.card["error_matrix_rows_map_columns_reference"])
     assert np.trace(matrix) / matrix.sum() < 0.75
+
+
+def test_whole_pieces_of_land_are_left_out() -> None:
+    # The label follows the piece of land, and so does the only feature: plots of the same
+    # piece give the label away, other pieces do not.
+    rng = np.random.default_rng(8)
+    piece = np.repeat(np.arange(20), 20)
+    label = np.where(np.repeat(rng.permutation([0, 1] * 10), 20) == 1, "poppy", "maize")
+    plot = np.array([f"P{i // 5:02d}" for i in range(400)], dtype=object)
+    features = np.column_stack([rng.normal(size=20)[piece], rng.normal(size=400)])
+    table = (features.astype(np.float32), label.astype(object), plot, np.ones(400))
+    blocks = np.array([f"0/{p}" for p in piece], dtype=object)
+
+    def right(**options: object) -> float:
+        model = fit_crop_model(*table, seed=2, **options)
+        matrix = np.array(model.card["error_matrix_rows_map_columns_reference"])
+        return float(np.trace(matrix) / matrix.sum())
+
+    assert right() > 0.95
+    assert right(spatial_block=blocks) < 0.75
+    with pytest.raises(TrainingError, match="one spatial block"):
+        right(spatial_block=np.full(400, "0/0", dtype=object))
+
+
+def test_calibration_curve_counts_every_pixel_once() -> None:
+    model = fit_crop_model(*noisy_plots(), seed=1)
+    for curve in model.card["calibration"].values():
+        assert sum(point["pixels"] for point in curve) == pytest.approx(400)
+        assert curve[-1]["predicted"] > 0.9
+        assert curve[-1]["observed"] > 0.8
+        assert curve[0]["observed"] < 0.2

@@ -126,6 +126,9 @@ def test_training_pixels_lie_mostly_inside_their_plot(make_scenes: Callable[...,
     assert table.plot_id.tolist() == ["A"] * 4 + ["B"] * 2
     np.testing.assert_allclose(sorted(table.weight[4:]), [0.7, 1.0], atol=1e-6)
     assert table.features.shape == (6, 4 * 6)
+    assert set(table.spatial_block) == {"0/0"}
+    pieces = training_pixels(stack, FeatureSpec(indices=()), plots, block_km=0.1).spatial_block
+    assert pieces.tolist() == ["0/0"] * 4 + ["0/1"] * 2
     with pytest.raises(TrainingError, match="no training plot has a pixel"):
         training_pixels(stack, FeatureSpec(indices=(), min_clear=9), plots)
 
