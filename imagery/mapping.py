@@ -17,13 +17,26 @@ from imagery.grid import Block
 from imagery.indices import compute_index, required_bands
 from imagery.raster import CogWriter, open_raster, read_block
 
-__all__ = ["ALPHA", "UNOBSERVED", "FeatureSpec", "block_features", "map_scenes"]
+__all__ = [
+    "ALPHA",
+    "UNOBSERVED",
+    "FeatureSpec",
+    "block_features",
+    "block_size_for",
+    "map_scenes",
+]
 
 #: Class code of pixels without enough clear observations.
 UNOBSERVED = 0
 #: Band that says where an orthomosaic has pixels; it is no feature.
 ALPHA = "alpha"
 _NO_PROBABILITY = 255
+
+# Divisors of the tiles on disk, so that none is read or written in parts by two rows of blocks.
+_BLOCK_SIZES = (512, 256, 128, 64)
+_BLOCK_BYTES = 300 * 2**20
+# A feature is a float32 and up to three copies of it live at once.
+_BYTES_PER_FEATURE = 14
 
 # Classes that every survey has keep their colour; others take the rest in turn. The crops
 # stand out, land without them stays quiet.
@@ -159,6 +172,15 @@ def _interpolate(
         values[number][:, never] = np.nan
 
 
+def block_size_for(stack: SceneStack, spec: FeatureSpec) -> int:
+    """Pixels a side of the largest block whose features stay within the memory budget."""
+    n_features = len(stack.scenes) * (len(stack.scenes[0].bands) + len(spec.indices))
+    for size in _BLOCK_SIZES:
+        if size * size * n_features * _BYTES_PER_FEATURE <= _BLOCK_BYTES:
+            return size
+    return _BLOCK_SIZES[-1]
+
+
 def map_scenes(
     stack: SceneStack,
     model: CropModel,
@@ -168,7 +190,7 @@ def map_scenes(
     probability: Path,
     crops: Sequence[str],
     progress: Callable[[int, int], None] | None = None,
-    block_size: int = 512,
+    block_size: int | None = None,
 ) -> None:
     """Write the class map and the probability map as valid COGs.
 
@@ -182,9 +204,9 @@ def map_scenes(
         Crops that get a probability band; one that was not trained is nodata everywhere.
     progress : callable (done, total) in blocks
     block_size : int
-        Pixels a side of a block; bounds the memory.
+        Pixels a side of a block; by default `block_size_for`, which bounds the memory.
     """
-    blocks = list(stack.grid.blocks(block_size))
+    blocks = list(stack.grid.blocks(block_size or block_size_for(stack, spec)))
     colours = {UNOBSERVED: (0, 0, 0, 0)}
     colours |= {
         code: (*_COLOUR_OF.get(name, _OTHER_COLOURS[code % len(_OTHER_COLOURS)]), 255)

@@ -23,7 +23,7 @@ from rasterio.features import rasterize
 from imagery.catalog import SceneStack
 from imagery.errors import GridError, TrainingError
 from imagery.grid import Block, Grid, PixelAreas
-from imagery.mapping import UNOBSERVED, FeatureSpec, block_features
+from imagery.mapping import UNOBSERVED, FeatureSpec, block_features, block_size_for
 from imagery.raster import open_raster, read_block
 from survey.areas import M2_PER_HA, geodesic_area_ha
 
@@ -141,7 +141,7 @@ def training_pixels(
     """
     shapes = _on_grid(plots, stack.grid, source="the scenes")
     features, zone_of, weight = [], [], []
-    for near, part in _parts(shapes, stack.grid, _BLOCK["exact"]):
+    for near, part in _parts(shapes, stack.grid, block_size_for(stack, spec)):
         layers, observed, _ = block_features(stack, spec, part)
         flat, clear = layers.reshape(len(layers), -1), observed.ravel()
         for zone, pixel, share in _coverage(shapes, near, stack.grid, part):

@@ -14,7 +14,13 @@ from imagery.catalog import read_scenes
 from imagery.classify import fit_crop_model
 from imagery.errors import SceneError, TrainingError
 from imagery.grid import Block
-from imagery.mapping import UNOBSERVED, FeatureSpec, block_features, map_scenes
+from imagery.mapping import (
+    UNOBSERVED,
+    FeatureSpec,
+    block_features,
+    block_size_for,
+    map_scenes,
+)
 from imagery.raster import is_valid_cog
 
 SPEC = FeatureSpec(indices=("ndvi",), min_clear=2)
@@ -158,3 +164,30 @@ def test_too_little_training_is_refused(label: list[str], message: str) -> None:
             np.ones(6),
             seed=1,
         )
+
+
+def test_more_dates_make_smaller_blocks(make_scenes: Callable[..., Path]) -> None:
+    few = read_scenes(make_scenes(n_dates=4))
+    many = type(few)(scenes=few.scenes * 6, grid=few.grid)
+    assert block_size_for(few, SPEC) == 512
+    assert block_size_for(many, SPEC) == 256
+
+
+def test_clouds_over_the_whole_season_give_an_unobserved_map(
+    tmp_path: Path, make_scenes: Callable[..., Path]
+) -> None:
+    _, model = trained(make_scenes())
+    for number in range(4):
+        write_scene(tmp_path / "cloudy", number, np.full((6, 40, 50), 3000), np.ones((40, 50)))
+    map_scenes(
+        read_scenes(tmp_path / "cloudy"),
+        model,
+        SPEC,
+        class_map=tmp_path / "c.tif",
+        probability=tmp_path / "p.tif",
+        crops=["poppy"],
+    )
+    with rasterio.open(tmp_path / "c.tif") as classes, rasterio.open(tmp_path / "p.tif") as odds:
+        assert (classes.read() == UNOBSERVED).all()
+        assert (odds.read() == 255).all()
+    assert is_valid_cog(tmp_path / "c.tif")
