@@ -1,9 +1,9 @@
 """Small-area models: how long they take, and how well they do on zero-inflated districts.
 
     python benchmarks/small_area.py speed
-    python benchmarks/small_area.py simulate --runs 600 --set choose
-    python benchmarks/small_area.py simulate --runs 600 --set validate
-    python benchmarks/small_area.py simulate --runs 150 --set confirm
+    python benchmarks/small_area.py simulate --runs 250 --set choose
+    python benchmarks/small_area.py simulate --runs 250 --set validate
+    python benchmarks/small_area.py simulate --runs 250 --set confirm
 
 ``speed`` fits Fay-Herriot and Battese-Harter-Fuller for 330 districts with 200 bootstrap
 replicates. ``simulate`` draws a new population of 60 districts and one sample from it in every
