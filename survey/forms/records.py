@@ -5,7 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+
+from survey.errors import FormError
+from survey.forms.questionnaires import QUESTIONS
+from survey.forms.questions import parse_number
 
 __all__ = ["ParsedFile", "Problem", "Submission"]
 
@@ -19,8 +24,9 @@ class Submission:
     answers : mapping of question name to the text that was written
     repeats : mapping of repeat name to its entries, each a mapping like `answers`
     sha256 : str
-        Digest of form, version and answers that are not empty: equal for the same content in
-        XML, which leaves out what was not asked, and CSV, which has an empty cell for it.
+        Digest of form, version and answers that are not empty, numbers by value: equal for the
+        same content in XML, which writes 1.0 and leaves out what was not asked, and in a
+        spreadsheet, which writes 1 and has an empty cell.
     source : str
         File it came in, and row where the file holds several.
     """
@@ -35,11 +41,15 @@ class Submission:
 
     def __post_init__(self) -> None:
         if not self.sha256:
-            content: list[object] = [self.form_id, self.form_version, _written(self.answers)]
+            content: list[object] = [
+                self.form_id,
+                self.form_version,
+                _written(self.form_id, self.answers),
+            ]
             if any(self.repeats.values()):
                 content.append(
                     {
-                        name: [_written(entry) for entry in entries]
+                        name: [_written(self.form_id, entry) for entry in entries]
                         for name, entries in sorted(self.repeats.items())
                     }
                 )
@@ -82,5 +92,10 @@ class ParsedFile:
     problems: tuple[Problem, ...]
 
 
-def _written(answers: Mapping[str, str]) -> dict[str, str]:
-    return {name: answer for name, answer in sorted(answers.items()) if answer}
+def _written(form_id: str, answers: Mapping[str, str]) -> dict[str, str]:
+    numeric = {q.name for q in QUESTIONS.get(form_id, ()) if q.kind in ("integer", "decimal")}
+    written = {name: answer for name, answer in sorted(answers.items()) if answer}
+    for name in numeric & set(written):
+        with suppress(FormError):  # no number: it differs as it stands, and is refused elsewhere
+            written[name] = repr(parse_number(written[name]))
+    return written

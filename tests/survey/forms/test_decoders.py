@@ -103,6 +103,8 @@ def test_every_way_of_sending_a_visit_is_the_same_submission() -> None:
         f'<data id="segment_visit" version="2026011501">{leaves(VISIT)}'
         "<meta><instanceID>uuid:1</instanceID></meta></data>".encode(),
         workbook([list(row), list(row.values()), [None] * 9]),
+        f'<data id="segment_visit" version="2026011501">{leaves(VISIT | {"poppy_area": "1.30"})}'
+        "<meta><instanceID>uuid:1</instanceID></meta></data>".encode(),
         json.dumps(kobo).encode(),
         json.dumps(central).encode(),
     ]

@@ -54,6 +54,16 @@ def test_checks_on_arrival_know_every_question(form_id: str) -> None:
 
 
 @pytest.mark.parametrize("form_id", form_ids())
+def test_the_phone_refuses_what_the_import_would_refuse(form_id: str) -> None:
+    limited = {
+        q.name
+        for q in QUESTIONS[form_id]
+        if q.kind in ("integer", "decimal", "code", "date") and q.name != "ad_satisfaction"
+    }
+    assert limited <= {str(row["name"]) for row in asked(form_id) if row["constraint"]}
+
+
+@pytest.mark.parametrize("form_id", form_ids())
 def test_options_are_those_of_the_checks(form_id: str) -> None:
     lists: dict[str, set[str]] = {}
     for row in sheet(form_id, "choices"):
