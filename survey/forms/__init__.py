@@ -1,5 +1,6 @@
 """Forms of field teams: XLSForms out, submissions in, rows for the estimators."""
 
+from survey.forms.mapping import TableMapping, read_mapping
 from survey.forms.nested import flatten_repeats, repeat_rows
 from survey.forms.records import ParsedFile, Problem, Submission
 from survey.forms.reports import report_json, report_workbook
@@ -14,11 +15,13 @@ __all__ = [
     "Problem",
     "Submission",
     "SubmissionStore",
+    "TableMapping",
     "farmer_rows",
     "flatten_repeats",
     "form_ids",
     "form_path",
     "parse_submissions",
+    "read_mapping",
     "repeat_rows",
     "report_json",
     "report_workbook",

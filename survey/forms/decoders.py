@@ -21,6 +21,7 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import ParseError, fromstring
 
 from survey.errors import FormError
+from survey.forms.mapping import TableMapping
 from survey.forms.questionnaires import QUESTIONS, VERSIONS, repeats_of
 from survey.forms.records import Submission
 
@@ -104,7 +105,9 @@ class _Collected:
         )
 
 
-def read_csv(name: str, data: bytes) -> Iterator[tuple[int, Submission]]:
+def read_csv(
+    name: str, data: bytes, mapping: TableMapping | None = None
+) -> Iterator[tuple[int, Submission]]:
     """Submissions of a CSV file, one a row below the header, with the number of the row.
 
     Raises
@@ -119,12 +122,14 @@ def read_csv(name: str, data: bytes) -> Iterator[tuple[int, Submission]]:
     delimiter = max(",;\t", key=header_line.count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
-        yield from _read_table(name, reader)
+        yield from _read_table(name, reader, mapping)
     except csv.Error as error:
         raise FormError(f"is not valid CSV ({error}); save it as 'CSV UTF-8'") from error
 
 
-def read_xlsx(name: str, data: bytes) -> Iterator[tuple[int, Submission]]:
+def read_xlsx(
+    name: str, data: bytes, mapping: TableMapping | None = None
+) -> Iterator[tuple[int, Submission]]:
     """Submissions of the first sheet of a workbook, one a row below the header.
 
     Raises
@@ -155,7 +160,7 @@ def read_xlsx(name: str, data: bytes) -> Iterator[tuple[int, Submission]]:
                     width = width or len(row)
                     yield row + [""] * (width - len(row))
 
-            yield from _read_table(f"{name}, sheet {sheet.title}", texts())
+            yield from _read_table(f"{name}, sheet {sheet.title}", texts(), mapping)
     except (zipfile.BadZipFile, KeyError, ValueError, OSError, DefusedXmlException) as error:
         raise FormError(f"is no readable workbook ({error}); save it as .xlsx again") from error
 
@@ -242,9 +247,14 @@ def _text(value: Any) -> str:
     return str(value).strip()
 
 
-def _read_table(name: str, rows: Iterator[list[str]]) -> Iterator[tuple[int, Submission]]:
+def _read_table(
+    name: str, rows: Iterator[list[str]], mapping: TableMapping | None
+) -> Iterator[tuple[int, Submission]]:
     header = [cell.strip() for cell in next(rows, [])]
-    if not any(column in header for column in _INSTANCE_COLUMNS):
+    if mapping is not None:
+        header = mapping.header(header)
+    has_identity = mapping is not None and bool(mapping.identity)
+    if not has_identity and not any(column in header for column in _INSTANCE_COLUMNS):
         raise FormError(
             f"has no instanceID column (it has {', '.join(header)[:200]}); export it with the "
             "instanceID, or give every row one"
@@ -252,7 +262,8 @@ def _read_table(name: str, rows: Iterator[list[str]]) -> Iterator[tuple[int, Sub
     repeated = {column for column in header if header.count(column) > 1}
     if repeated:
         raise FormError(f"has column {', '.join(sorted(repeated))} twice; keep one of them")
-    guessed = _guess_form(set(header) | {m["name"] for m in map(_ENTRY.fullmatch, header) if m})
+    entry_names = {m["name"] for m in map(_ENTRY.fullmatch, header) if m}
+    guessed = mapping.form_id if mapping else _guess_form(set(header) | entry_names)
     for row, cells in enumerate(rows, start=1):
         if row > _MAX_ROWS:
             raise FormError(f"has more than {_MAX_ROWS} rows; split it")
@@ -264,6 +275,8 @@ def _read_table(name: str, rows: Iterator[list[str]]) -> Iterator[tuple[int, Sub
                 "that hold the separator"
             )
         values = dict(zip(header, (cell.strip() for cell in cells), strict=True))
+        if mapping is not None:
+            values = mapping.row(values)
         form_id = _first(values, _FORM_COLUMNS) or guessed
         version = _first(values, _VERSION_COLUMNS) or _newest(form_id)
         collected = _Collected(form_id)

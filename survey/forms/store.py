@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from survey.errors import FormError
+from survey.forms.mapping import read_mapping
 from survey.forms.records import Problem, Submission
 from survey.forms.submissions import parse_submissions
 
@@ -66,7 +67,9 @@ class SubmissionStore:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def import_file(self, name: str, data: bytes, *, received_at: datetime) -> ImportReport:
+    def import_file(
+        self, name: str, data: bytes, *, received_at: datetime, mapping: str | None = None
+    ) -> ImportReport:
         """Take one file, all or nothing; the same file or instance again changes nothing.
 
         Parameters
@@ -76,10 +79,22 @@ class SubmissionStore:
         data : bytes
         received_at : datetime
             Aware time of arrival, kept with each submission.
+        mapping : str, optional
+            TOML of `read_mapping` for a plain table; kept beside the raw files.
+
+        Raises
+        ------
+        ConfigError
+            The mapping is malformed.
         """
         digest = hashlib.sha256(data).hexdigest()
         self._write_once(self._folder / "raw" / digest, data)
-        parsed = parse_submissions(name, data)
+        how = None
+        if mapping is not None:
+            how = read_mapping(mapping)
+            written = mapping.encode()
+            self._write_once(self._folder / "raw" / hashlib.sha256(written).hexdigest(), written)
+        parsed = parse_submissions(name, data, mapping=how)
         problems = list(parsed.problems)
         if any(problem.is_refused for problem in problems):
             why = [asdict(problem) for problem in problems]

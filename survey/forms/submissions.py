@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from survey.errors import FormError
+from survey.errors import ConfigError, FormError
 from survey.forms.decoders import read_csv, read_json, read_xlsx, read_xml
+from survey.forms.mapping import TableMapping
 from survey.forms.questionnaires import QUESTIONS, VERSIONS
 from survey.forms.records import ParsedFile, Problem, Submission
 
@@ -15,7 +16,9 @@ __all__ = ["MAX_BYTES", "parse_submissions"]
 MAX_BYTES = 50_000_000
 
 
-def parse_submissions(name: str, data: bytes) -> ParsedFile:
+def parse_submissions(
+    name: str, data: bytes, *, mapping: TableMapping | None = None
+) -> ParsedFile:
     """Read the submissions of one uploaded file.
 
     Parameters
@@ -25,6 +28,8 @@ def parse_submissions(name: str, data: bytes) -> ParsedFile:
     data : bytes
         XForm XML (one submission), or CSV, XLSX (first sheet) or a JSON export of Kobo or
         ODK Central (one a row).
+    mapping : TableMapping, optional
+        Which column is which question, for CSV and XLSX that no form app made.
 
     Returns
     -------
@@ -44,8 +49,8 @@ def parse_submissions(name: str, data: bytes) -> ParsedFile:
     if not data.strip():
         return refused("is empty", "send it again")
     try:
-        found = _read(name, data)
-    except FormError as error:
+        found = _read(name, data, mapping)
+    except (FormError, ConfigError) as error:
         problem, _, remedy = str(error).partition("; ")
         return refused(problem, remedy)
     problems = [fault for row, submission in found for fault in _faults(name, row, submission)]
@@ -53,15 +58,17 @@ def parse_submissions(name: str, data: bytes) -> ParsedFile:
     return ParsedFile(submissions=tuple(s for _, s in found), problems=tuple(problems))
 
 
-def _read(name: str, data: bytes) -> list[tuple[int | None, Submission]]:
+def _read(
+    name: str, data: bytes, mapping: TableMapping | None
+) -> list[tuple[int | None, Submission]]:
     start = data.lstrip(b"\xef\xbb\xbf \t\r\n")[:4]
     if start[:1] == b"<":
         return [(None, read_xml(name, data))]
     if start == b"PK\x03\x04":
-        return list(read_xlsx(name, data))
+        return list(read_xlsx(name, data, mapping))
     if start[:1] in (b"{", b"["):
         return list(read_json(name, data))
-    return list(read_csv(name, data))
+    return list(read_csv(name, data, mapping))
 
 
 def _faults(name: str, row: int | None, submission: Submission) -> Iterable[Problem]:

@@ -1,0 +1,136 @@
+"""Plain tables of an office: which column is which question.
+
+A mapping is a TOML text::
+
+    form_id = "segment_visit"
+    identity = ["segment_id", "visit_date", "observer_code"]
+
+    [columns]                 # question = "heading in the table"
+    segment_id = "Segment no."
+    poppy_area = "Poppy (rai)"
+
+    [constants]               # question = the same answer in every row
+    area_unit = "rai"
+
+    [values.grows_poppy]      # "word in the table" = answer
+    "oui" = "yes"
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from survey.errors import ConfigError
+from survey.forms.questionnaires import QUESTIONS
+
+__all__ = ["TableMapping", "read_mapping"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableMapping:
+    """How the rows of a plain table become submissions of one form.
+
+    Attributes
+    ----------
+    identity : tuple of str
+        Questions that together name a row; the identifier is their digest, so that the same
+        row sent again is known. Empty where the table has an instanceID column.
+    columns : mapping of question to heading
+        A question that is not named stands under its own name.
+    constants, values : mappings
+        Answers equal in every row; by question, words of the table and what they mean.
+    """
+
+    form_id: str
+    identity: tuple[str, ...] = ()
+    columns: Mapping[str, str] = field(default_factory=dict)
+    constants: Mapping[str, str] = field(default_factory=dict)
+    values: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+    def header(self, header: Sequence[str]) -> list[str]:
+        """The header in the names of questions.
+
+        Raises
+        ------
+        ConfigError
+            A heading that the mapping names is not in the table.
+        """
+        missing = [heading for heading in self.columns.values() if heading not in header]
+        if missing:
+            raise ConfigError(
+                f"has no column {', '.join(map(repr, missing))} that the mapping names; it has "
+                f"{', '.join(header)[:200]}; correct the heading in the mapping"
+            )
+        names = {heading: name for name, heading in self.columns.items()}
+        return [names.get(heading, heading) for heading in header]
+
+    def row(self, row: Mapping[str, str]) -> dict[str, str]:
+        """A row in the names of questions, with constants, translated words and identifier."""
+        answers = {**row, **self.constants}
+        for name, words in self.values.items():
+            if name in answers:
+                answers[name] = words.get(answers[name], answers[name])
+        if self.identity:
+            parts = [self.form_id, *(answers.get(name, "") for name in self.identity)]
+            digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+            answers["instanceID"] = f"table:{digest[:32]}"
+        return answers | {"form_id": self.form_id}
+
+
+def read_mapping(text: str) -> TableMapping:
+    """A mapping from TOML.
+
+    Raises
+    ------
+    ConfigError
+        Not TOML, an unknown form, question or key.
+    """
+    try:
+        content: dict[str, Any] = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"the mapping is not TOML ({error}); correct it") from error
+    known = ("form_id", "identity", "columns", "constants", "values")
+    unknown = [key for key in content if key not in known]
+    if unknown:
+        raise ConfigError(f"the mapping has {', '.join(unknown)}; it may have {', '.join(known)}")
+    form_id = str(content.get("form_id", ""))
+    if form_id not in QUESTIONS:
+        raise ConfigError(
+            f"the mapping is for form {form_id!r}; choose form_id from {', '.join(QUESTIONS)}"
+        )
+    questions = {question.name for question in QUESTIONS[form_id]}
+    tables: dict[str, Any] = {
+        key: content.get(key, {}) for key in ("columns", "constants", "values")
+    }
+    identity = content.get("identity", [])
+    for key, named in [*tables.items(), ("identity", identity)]:
+        wanted = list if key == "identity" else dict
+        if not isinstance(named, wanted):
+            raise ConfigError(f"{key} of the mapping is {named!r}; see the example in the docs")
+        strange = [
+            str(name)
+            for name in named
+            if name not in questions and (key, name) != ("columns", "instanceID")
+        ]
+        if strange:
+            raise ConfigError(
+                f"{key} of the mapping names {', '.join(strange)}, which {form_id} does not ask; "
+                f"it asks {', '.join(sorted(questions))}"
+            )
+    if not all(isinstance(words, dict) for words in tables["values"].values()):
+        raise ConfigError("values of the mapping needs a table for each question; see the docs")
+    return TableMapping(
+        form_id=form_id,
+        identity=tuple(identity),
+        columns={name: str(heading) for name, heading in tables["columns"].items()},
+        constants={name: str(answer) for name, answer in tables["constants"].items()},
+        values={
+            name: {word: str(answer) for word, answer in words.items()}
+            for name, words in tables["values"].items()
+        },
+    )
