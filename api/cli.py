@@ -108,29 +108,46 @@ def run(
 
 @forms.command("import")
 def forms_import(
-    files: Annotated[list[Path], typer.Argument(help="XForm XML or CSV files, or folders.")],
+    files: Annotated[
+        list[Path], typer.Argument(help="XForm XML, CSV, XLSX or JSON files, or folders.")
+    ],
     survey: SurveyPath = Path("survey.toml"),
+    mapping: Annotated[
+        Path | None,
+        typer.Option(help="TOML that names the columns of a plain table (docs/forms.md)."),
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Write the problems found as a sheet to correct by.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Take submissions into the round's store; repeating it changes nothing."""
-    from dataclasses import asdict
     from datetime import UTC, datetime
 
-    from survey.forms import SubmissionStore
+    from survey.errors import ConfigError, SurveyError
+    from survey.forms import SubmissionStore, report_json, report_workbook
     from survey.rounds import read_round
 
+    if report is not None and report.suffix.lower() != ".xlsx":
+        raise ConfigError(f"--report {report} is no .xlsx; give the sheet a name such as r.xlsx")
+    how = None if mapping is None else _read_text(mapping)
     store = SubmissionStore(read_round(survey).submissions_folder)
-    reports = []
-    for path in _each_file(files):
-        report = store.import_file(path.name, _read_bytes(path), received_at=datetime.now(UTC))
-        reports.append(report)
+    reports = [
+        store.import_file(path.name, _read_bytes(path), received_at=datetime.now(UTC), mapping=how)
+        for path in _each_file(files)
+    ]
+    if report is not None:
+        try:
+            report.write_bytes(report_workbook(reports))
+        except OSError as error:
+            raise SurveyError(f"{report} cannot be written: {error.strerror}") from error
     if as_json:
-        typer.echo(json.dumps([asdict(report) for report in reports], indent=2, default=str))
+        typer.echo(json.dumps([report_json(each) for each in reports], indent=2))
     else:
-        for report in reports:
-            if not report.accepted or report.problems or report.n_conflict:
-                typer.echo(f"{report.file}: {'accepted' if report.accepted else 'REFUSED'}")
-            for problem in report.problems:
+        for each in reports:
+            if not each.accepted or each.problems or each.n_conflict:
+                typer.echo(f"{each.file}: {'accepted' if each.accepted else 'REFUSED'}")
+            for problem in each.problems:
                 typer.echo(f"  {problem}")
         typer.echo(
             f"{len(reports)} files: {sum(r.n_new for r in reports)} new submissions, "
@@ -138,7 +155,7 @@ def forms_import(
             f"{sum(r.n_conflict for r in reports)} in conflict, "
             f"{sum(not r.accepted for r in reports)} files refused"
         )
-    if any(not report.accepted for report in reports):
+    if any(not each.accepted for each in reports):
         raise typer.Exit(EXIT_FAILURE)
 
 
@@ -281,6 +298,15 @@ def _read_bytes(path: Path) -> bytes:
         raise SurveyError(f"{path} cannot be read: {error.strerror}") from error
 
 
+def _read_text(path: Path) -> str:
+    from survey.errors import SurveyError
+
+    try:
+        return _read_bytes(path).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise SurveyError(f"{path} is not UTF-8 text; save it as UTF-8") from error
+
+
 class _progress_bars:  # noqa: N801  # reads as a verb where it is used
     """Bars on stderr, one per step; silent lines where stderr is no terminal."""
 
@@ -323,7 +349,8 @@ def _print_estimates(published: pd.DataFrame, title: str) -> None:
             title=f"{title}: {crop}, hectares",
             title_justify="left",
             box=box.SIMPLE,
-            padding=(0, 1),
+            padding=(0, 1, 0, 0),
+            pad_edge=False,
         )
         for column, justify in (
             ("Domain", "left"),
@@ -350,10 +377,10 @@ def _cells(row: dict[Any, Any]) -> tuple[str, ...]:
         name = f"  {name}"
     value, interval = "-", "-"
     if row["reliability"] == "not_detected" and not row["disclosure"]:
-        interval = f"below {row['ci_high_ha']:,.1f}"
+        interval = f"below {_hectares(row['ci_high_ha'])}"
     elif row["value_ha"] == row["value_ha"]:  # not NaN
-        value = f"{row['value_ha']:,.1f}"
-        interval = f"{row['ci_low_ha']:,.1f} to {row['ci_high_ha']:,.1f}"
+        value = _hectares(row["value_ha"])
+        interval = f"{_hectares(row['ci_low_ha'])} to {_hectares(row['ci_high_ha'])}"
     return (
         str(name),
         value,
@@ -363,6 +390,10 @@ def _cells(row: dict[Any, Any]) -> tuple[str, ...]:
         "withheld" if row["disclosure"] else str(row["reliability"]).replace("_", " "),
         f"{100 * row['unobserved_share']:.0f}%",
     )
+
+
+def _hectares(value: float) -> str:
+    return f"{value:,.1f}" if value < 1000.0 else f"{value:,.0f}"
 
 
 if __name__ == "__main__":

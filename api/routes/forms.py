@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,14 @@ from fastapi import APIRouter, HTTPException, Response, UploadFile
 from fastapi.responses import JSONResponse
 
 from survey.errors import FormError
-from survey.forms import ImportReport, SubmissionStore, form_ids, form_path, xform_xml
+from survey.forms import (
+    ImportReport,
+    SubmissionStore,
+    form_ids,
+    form_path,
+    report_json,
+    xform_xml,
+)
 from survey.forms.submissions import MAX_BYTES
 
 __all__ = ["forms_router"]
@@ -59,7 +65,7 @@ def forms_router(store_folder: Path | None) -> APIRouter:
         report = SubmissionStore(store_folder).import_file(
             Path(file.filename or "upload").name, data, received_at=datetime.now(UTC)
         )
-        return JSONResponse(_body(report), status_code=_status(report))
+        return JSONResponse(report_json(report), status_code=_status(report))
 
     return router
 
@@ -75,11 +81,3 @@ def _status(report: ImportReport) -> int:
     if not report.accepted:
         return 422
     return 201 if report.n_new else 200
-
-
-def _body(report: ImportReport) -> dict[str, Any]:
-    body = asdict(report)
-    body["problems"] = [
-        {**asdict(problem), "message": str(problem)} for problem in report.problems
-    ]
-    return body

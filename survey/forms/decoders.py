@@ -32,6 +32,17 @@ _MAX_UNPACKED = 500_000_000
 _INSTANCE_COLUMNS = ("instanceID", "meta/instanceID", "meta-instanceID", "KEY", "__id", "_uuid")
 _FORM_COLUMNS = ("form_id", "_xform_id_string")
 _VERSION_COLUMNS = ("form_version", "__version__")
+#: Names of columns as they are written here, by their lower case: spreadsheets change it.
+_COLUMN_NAMES = {
+    name.lower(): name
+    for name in (
+        *_INSTANCE_COLUMNS,
+        *_FORM_COLUMNS,
+        *_VERSION_COLUMNS,
+        *(question.name for questions in QUESTIONS.values() for question in questions),
+    )
+}
+_SEPARATOR = re.compile(r"\"?sep=(?P<mark>[,;\t])\"?[^\S\n]*\r?\n", re.IGNORECASE)
 #: ``capsule[2]/height_mm``: the second entry of a repeat in a plain table.
 _ENTRY = re.compile(r"(?P<repeat>[\w-]+)\[(?P<number>\d{1,4})\]/(?P<name>[\w-]+)")
 
@@ -118,8 +129,12 @@ def read_csv(
     text = _decode(data).lstrip("\r\n")
     if not text.strip():
         raise FormError("is empty; send it again")
-    header_line = text.splitlines()[0]
-    delimiter = max(",;\t", key=header_line.count)
+    # Excel writes "sep=;" above the header where the separator is not the local one.
+    declared = _SEPARATOR.match(text)
+    if declared:
+        text = text[declared.end() :]
+    header_line = next(iter(text.splitlines()), "")
+    delimiter = declared["mark"] if declared else max(",;\t", key=header_line.count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
         yield from _read_table(name, reader, mapping)
@@ -149,14 +164,11 @@ def read_xlsx(
             book = openpyxl.load_workbook(io.BytesIO(data), read_only=True, data_only=True)
             sheet = book.worksheets[0]
             rows = sheet.iter_rows(values_only=True, max_row=_MAX_ROWS + 2)
-            width = 0
 
             def texts() -> Iterator[list[str]]:
-                nonlocal width
+                width = 0
                 for cells in rows:
                     row = [_text(cell) for cell in cells]
-                    while len(row) > width and not row[-1]:
-                        row.pop()  # spreadsheets remember cells that were once filled
                     width = width or len(row)
                     yield row + [""] * (width - len(row))
 
@@ -250,9 +262,10 @@ def _text(value: Any) -> str:
 def _read_table(
     name: str, rows: Iterator[list[str]], mapping: TableMapping | None
 ) -> Iterator[tuple[int, Submission]]:
-    header = [cell.strip() for cell in next(rows, [])]
+    header = _without_empty_end([cell.strip() for cell in next(rows, [])])
     if mapping is not None:
         header = mapping.header(header)
+    header = [_COLUMN_NAMES.get(column.lower(), column) for column in header]
     has_identity = mapping is not None and bool(mapping.identity)
     if not has_identity and not any(column in header for column in _INSTANCE_COLUMNS):
         raise FormError(
@@ -269,6 +282,9 @@ def _read_table(
             raise FormError(f"has more than {_MAX_ROWS} rows; split it")
         if not any(cell.strip() for cell in cells):
             continue
+        # Spreadsheets remember cells that were once filled, and drop empty ones at the end.
+        if len(cells) > len(header):
+            cells = _without_empty_end(cells, len(header))
         if len(cells) != len(header):
             raise FormError(
                 f"row {row} has {len(cells)} cells, the header has {len(header)}; quote texts "
@@ -291,6 +307,12 @@ def _read_table(
         for (repeat, _), entry in sorted(entries.items()):
             collected.entry(repeat).update(entry)
         yield row, collected.submission(_instance(values), version, f"{name}, row {row}")
+
+
+def _without_empty_end(cells: list[str], least: int = 0) -> list[str]:
+    """Cells up to the last that holds something, but not fewer than `least`."""
+    filled = (number for number, cell in enumerate(cells, start=1) if cell.strip())
+    return cells[: max(least, *filled, 0)]
 
 
 def _decode(data: bytes) -> str:

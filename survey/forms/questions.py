@@ -90,7 +90,8 @@ def parse_number(answer: str) -> float:
     try:
         number = float(text)  # Python reads the decimal digits of every script
     except ValueError as error:
-        raise FormError("is not a number; write digits only, like 12.5") from error
+        sign = "without the % sign, " if text.endswith("%") else ""
+        raise FormError(f"is not a number; write digits only, {sign}like 12.5") from error
     if not -1e12 < number < 1e12 or "_" in text:
         raise FormError("is not a usable number; write digits only, like 12.5")
     return number

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import geopandas as gpd
+import openpyxl
 import pytest
 import rasterio
 
@@ -163,6 +164,31 @@ def test_forms_import_reports_and_repeats(fresh, here, tmp_path: Path) -> None:
     report = json.loads(refused.stdout)[0]
     assert report["accepted"] is False
     assert "instanceID" in report["problems"][0]["problem"]
+
+
+def test_a_plain_table_comes_in_with_a_mapping(fresh, here, tmp_path: Path) -> None:
+    prepared = fresh()
+    table, mapping, sheet = (tmp_path / name for name in ("plots.csv", "map.toml", "r.xlsx"))
+    table.write_text("Segment no.;Poppy (rai)\nX-1;1.3\nX-2;none\n")
+    mapping.write_text(
+        'form_id = "segment_visit"\nidentity = ["segment_id"]\n'
+        '[columns]\nsegment_id = "Segment no."\npoppy_area = "Poppy (rai)"\n'
+        '[constants]\nvisit_date = "2026-02-03"\nobserver_code = "T1"\n'
+        'observed_percent = "100"\narea_unit = "rai"\ncannabis_area = "0"\n'
+    )
+    files = ("forms", "import", table, "--survey", prepared.survey, "--report", sheet)
+    refused = here(*files, "--mapping", mapping)
+    assert refused.returncode == 1
+    assert "row 2: poppy_area 'none' is not a number" in refused.stdout
+    found = openpyxl.load_workbook(sheet).active
+    assert [cell.value for cell in found[2]][:4] == ["plots.csv", "2", "poppy_area", "none"]
+    mapping.write_text(mapping.read_text() + '[values.poppy_area]\n"none" = "0"\n')
+    taken = here(*files, "--mapping", mapping)
+    assert taken.returncode == 0, taken.stdout
+    assert "2 new submissions" in taken.stdout
+    wrong = here("forms", "import", table, "--survey", prepared.survey, "--report", "r.pdf")
+    assert wrong.returncode == 2
+    assert ".xlsx" in wrong.stderr
 
 
 def test_xform_is_printed(here) -> None:

@@ -118,6 +118,36 @@ def test_every_way_of_sending_a_visit_is_the_same_submission() -> None:
     assert len(digests) == 1
 
 
+def test_what_spreadsheets_do_to_a_csv_is_no_error() -> None:
+    columns = ["instanceID", *VISIT]
+    row = ["uuid:1", *VISIT.values()]
+    plain = f"{','.join(columns)}\n{','.join(row)}\n".encode()
+    variants = {
+        "separator line": f"sep=;\r\n{';'.join(columns)}\r\n{';'.join(row)}\r\n".encode(),
+        "quoted separator line": f'"sep=;"\n{";".join(columns)}\n{";".join(row)}\n'.encode(),
+        "other case": f"{','.join(columns).upper()}\n{','.join(row)}\n".encode(),
+        "empty columns": f"{','.join(columns)},,\n{','.join(row)},,\n,,,,,,,,,\n".encode(),
+        "row longer than header": f"{','.join(columns)}\n{','.join(row)},,,\n".encode(),
+    }
+    (expected,) = parse_submissions("f", plain).submissions
+    for what, data in variants.items():
+        parsed = parse_submissions("f", data)
+        assert parsed.problems == (), what
+        assert parsed.submissions[0].sha256 == expected.sha256, what
+    # A value beyond the header is no leftover: nobody knows which question it answers.
+    stray = f"{','.join(columns)}\n{','.join(row)},1.3\n".encode()
+    assert "row 1 has 9 cells, the header has 8" in message(stray)
+    cut = f"{','.join(columns)}\n{','.join(row[:-2])}\n".encode()
+    assert "row 1 has 6 cells, the header has 8" in message(cut)
+
+
+def test_a_percent_sign_is_named() -> None:
+    answers = VISIT | {"observed_percent": "95%"}
+    csv = f"instanceID,{','.join(answers)}\nuuid:1,{','.join(answers.values())}\n"
+    assert "95%" in message(csv.encode())
+    assert "without the % sign" in message(csv.encode())
+
+
 def test_capsules_arrive_by_xml_csv_and_json(tmp_path: Path) -> None:
     header = [*PLOT, "instanceID", *(f"capsule[{i}]/{n}" for i in (1, 2) for n in CAPSULES[0])]
     cells = [*PLOT.values(), "uuid:1", *CAPSULES[0].values(), *CAPSULES[1].values()]
