@@ -1,0 +1,85 @@
+"""The command as a whole: its verbs, and how a failure is answered."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from api.cli.database import database
+from api.cli.forms import forms
+from api.cli.rounds import load, run
+from api.cli.service import serve
+
+__all__ = ["app", "main"]
+
+EXIT_FAILURE = 1
+EXIT_MISUSE = 2
+
+app = typer.Typer(
+    name="adsurvey",
+    help="Field forms and image tiles to defensible hectares of poppy and cannabis per district.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command()(run)
+app.add_typer(forms, name="forms")
+app.command()(load)
+app.command()(serve)
+app.add_typer(database, name="database")
+
+
+def _show_version(value: bool) -> None:  # typer calls it with the flag's value
+    if value:
+        from importlib.metadata import version
+
+        typer.echo(f"adsurvey {version('ad-survey')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Entry point: one message per failure, exit 1 for failures and 2 for misuse."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        typer.echo("interrupted", err=True)
+        sys.exit(130)
+    except Exception as error:
+        code = _exit_code(error)
+        if code is None:
+            raise
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(code)
+
+
+def _exit_code(error: Exception) -> int | None:
+    """Exit code of an error that a message explains; None for a defect of this program."""
+    from survey.errors import ConfigError, SurveyError
+
+    if isinstance(error, ConfigError):
+        return EXIT_MISUSE
+    families: list[type[Exception]] = [SurveyError]
+    if "imagery.errors" in sys.modules:
+        families.append(sys.modules["imagery.errors"].ImageryError)
+    if "api.errors" in sys.modules:
+        from api.errors import ApiError, BindRefusedError
+
+        if isinstance(error, BindRefusedError):
+            return EXIT_MISUSE
+        families.append(ApiError)
+    return EXIT_FAILURE if isinstance(error, tuple(families)) else None

@@ -1,0 +1,87 @@
+"""Forms and submissions."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from api.cli.options import AsJson, SurveyPath, each_file, read_bytes, read_text
+
+__all__ = ["forms"]
+
+forms = typer.Typer(help="Forms and submissions of field teams.", no_args_is_help=True)
+
+
+@forms.command("import")
+def forms_import(
+    files: Annotated[
+        list[Path], typer.Argument(help="XForm XML, CSV, XLSX or JSON files, or folders.")
+    ],
+    survey: SurveyPath = Path("survey.toml"),
+    mapping: Annotated[
+        Path | None,
+        typer.Option(help="TOML that names the columns of a plain table (docs/forms.md)."),
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Write the problems found as a sheet to correct by.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take submissions into the round's store; repeating it changes nothing."""
+    from datetime import UTC, datetime
+
+    from survey.errors import ConfigError, SurveyError
+    from survey.forms import SubmissionStore, report_json, report_workbook
+    from survey.rounds import read_round
+
+    if report is not None and report.suffix.lower() != ".xlsx":
+        raise ConfigError(f"--report {report} is no .xlsx; give the sheet a name such as r.xlsx")
+    how = None if mapping is None else read_text(mapping)
+    store = SubmissionStore(read_round(survey).submissions_folder)
+    reports = [
+        store.import_file(path.name, read_bytes(path), received_at=datetime.now(UTC), mapping=how)
+        for path in each_file(files)
+    ]
+    if report is not None:
+        try:
+            report.write_bytes(report_workbook(reports))
+        except OSError as error:
+            raise SurveyError(f"{report} cannot be written: {error.strerror}") from error
+    if as_json:
+        typer.echo(json.dumps([report_json(each) for each in reports], indent=2))
+    else:
+        for each in reports:
+            if not each.accepted or each.problems or each.n_conflict:
+                typer.echo(f"{each.file}: {'accepted' if each.accepted else 'REFUSED'}")
+            for problem in each.problems:
+                typer.echo(f"  {problem}")
+        typer.echo(
+            f"{len(reports)} files: {sum(r.n_new for r in reports)} new submissions, "
+            f"{sum(r.n_known for r in reports)} known already, "
+            f"{sum(r.n_conflict for r in reports)} in conflict, "
+            f"{sum(not r.accepted for r in reports)} files refused"
+        )
+    if any(not each.accepted for each in reports):
+        raise typer.Exit(1)
+
+
+@forms.command("list")
+def forms_list() -> None:
+    """List the forms that field teams can fill."""
+    from survey.forms import form_ids, form_path
+
+    for form_id in form_ids():
+        typer.echo(f"{form_id}  {form_path(form_id)}")
+
+
+@forms.command("xform")
+def forms_xform(
+    form_id: Annotated[str, typer.Argument(help="A form of `adsurvey forms list`.")],
+) -> None:
+    """Print a form as the XForm XML that ODK Collect reads."""
+    from survey.forms import xform_xml
+
+    typer.echo(xform_xml(form_id))
