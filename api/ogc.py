@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 from tipg.collections import register_collection_catalog
 from tipg.database import connection_factory
-from tipg.factory import Endpoints
+from tipg.factory import COMMON_CONFORMS, Endpoints
 from tipg.settings import DatabaseSettings
 
 __all__ = ["PREFIX", "OgcEdge", "close_ogc", "include_ogc", "open_ogc", "refresh_ogc"]
@@ -27,6 +27,16 @@ _MAX_FEATURES = 1_000
 _CATALOGUE = DatabaseSettings(
     schemas=[_SCHEMA], functions=[], only_spatial_tables=True, spatial_extent=False
 )
+_TITLES = {
+    "published.district_estimate": (
+        "Hectares per district",
+        "Estimated hectares of a crop in a district, with interval, n, method and reliability",
+    ),
+    "published.project_indicator": (
+        "Alternative-development projects",
+        "An indicator of a project: baseline, target, latest value with interval and n",
+    ),
+}
 _ITEMS_PARAMETERS = {
     "bbox", "bbox-only", "datetime", "f", "filter", "filter-crs", "filter-lang", "geom-column",
     "ids", "limit", "offset", "properties", "simplify", "sortby",
@@ -38,6 +48,17 @@ _TILE_PARAMETERS = _ITEMS_PARAMETERS | {"minzoom", "maxzoom", "datetime-column"}
 def include_ogc(app: FastAPI) -> None:
     """Add the routes of OGC API Features and Tiles under `/ogc`."""
     endpoints = Endpoints(router_prefix=PREFIX, with_tiles_viewer=False, title="ad-survey")
+    # tipg also names its HTML pages, which are off, and OpenAPI 3.0, while this is 3.1.
+    classes = [
+        name
+        for name in (*COMMON_CONFORMS, *endpoints.conforms_to)
+        if not name.endswith(("/html", "/oas30"))
+    ]
+
+    @app.get(f"{PREFIX}/conformance", include_in_schema=False)
+    def conformance() -> dict[str, list[str]]:
+        return {"conformsTo": classes}
+
     app.include_router(endpoints.router, prefix=PREFIX, tags=["OGC API"])
 
 
@@ -56,6 +77,8 @@ async def open_ogc(app: FastAPI, connection: Mapping[str, Any]) -> None:
 async def refresh_ogc(app: FastAPI) -> None:
     """Read the catalogue again: relations or columns may have changed."""
     await register_collection_catalog(app, db_settings=_CATALOGUE)
+    for name, collection in app.state.collection_catalog["collections"].items():
+        collection.title, collection.description = _TITLES.get(name, (name, None))
 
 
 async def close_ogc(app: FastAPI) -> None:

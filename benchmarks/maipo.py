@@ -34,6 +34,7 @@ from imagery.classify import CANDIDATES, CropModel, TreeSettings, fit_crop_model
 from imagery.mapping import FeatureSpec, map_scenes
 from imagery.zonal import TrainingTable, class_hectares, training_pixels
 from survey.areas import geodesic_area_ha
+from survey.errors import EstimationError
 from survey.estimation import Frame, Sample, expansion_total, regression_total
 from survey.types import Estimate
 
@@ -44,9 +45,23 @@ SPEC = FeatureSpec(indices=("ndvi", "ndmi"), min_clear=8)
 TRAIN_SHARE = 0.4
 N_DISTRICTS = 4
 PIXEL_HA = 0.09
-ESTIMATORS = {"assisted": regression_total, "expansion": expansion_total}
 
 Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+
+
+def assisted_total(frame: Frame, sample: Sample, *, member: Bools) -> Estimate:
+    """Regression; the expansion for the rare draw in whose fields nothing is mapped.
+
+    No draw is left out: those without the crop are the ones that would be missed.
+    """
+    try:
+        return regression_total(frame, sample, member=member)
+    except EstimationError:
+        return expansion_total(frame, sample, member=member)
+
+
+ESTIMATORS = {"assisted": assisted_total, "expansion": expansion_total}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -262,7 +277,7 @@ def draw_samples(
     n_fields: int,
     rng: np.random.Generator,
     *,
-    estimator: Callable[..., Estimate] = regression_total,
+    estimator: Callable[..., Estimate] = assisted_total,
     is_by_district: bool = True,
 ) -> Draws:
     """Estimates from many samples of `n_fields` fields in every district, without replacement."""

@@ -14,7 +14,7 @@ import shapely
 
 from survey.errors import DuplicateIdError, GeometryError, SurveyError, TableError
 from survey.frame import check_districts, check_frame
-from survey.types import BASELINES, PROJECTS
+from survey.types import BASELINES, DISTRICTS, PROJECTS
 
 __all__ = [
     "file_digest",
@@ -70,8 +70,16 @@ def read_districts(path: Path, columns: Mapping[str, str] | None = None) -> gpd.
             f"{path.name} has no column {', '.join(missing)} (named under [columns] in "
             f"survey.toml); it has {', '.join(map(str, shapes.columns))}"
         )
-    renamed = shapes.rename(columns={name: ours for ours, name in theirs.items()})
-    return check_districts(renamed, source=path.name)
+    # One column may serve twice, so columns are added and not renamed.
+    named = shapes.assign(**{ours: shapes[name] for ours, name in theirs.items()})
+    absent = [name for name in DISTRICTS.columns if name not in named.columns]
+    if absent:
+        raise TableError(
+            f"{path.name} has no column {', '.join(absent)}; it has "
+            f"{', '.join(map(str, shapes.columns))}: say which is which under [columns] in "
+            'survey.toml, as in districts = { district_pcode = "TS_PCODE" }'
+        )
+    return check_districts(named, source=path.name)
 
 
 def read_frame(path: Path, districts: gpd.GeoDataFrame) -> gpd.GeoDataFrame:

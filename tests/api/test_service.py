@@ -103,6 +103,15 @@ def test_a_browser_gets_json_from_the_ogc_routes(client: TestClient) -> None:
     assert answer.headers["content-type"] == "application/json"
 
 
+def test_only_the_parts_that_work_are_declared(client: TestClient) -> None:
+    classes = client.get("/ogc/conformance").json()["conformsTo"]
+    assert len(classes) == len(set(classes))
+    assert not [name for name in classes if name.endswith(("/html", "/oas30"))]
+    for part in ("features-1/1.0/conf/core", "features-3/1.0/conf/filter", "tiles-1/1.0/conf/mvt"):
+        assert any(name.endswith(part) for name in classes)
+    assert client.get(DISTRICTS).json()["title"] == "Hectares per district"
+
+
 def test_foreign_hosts_and_origins_are_refused(client: TestClient) -> None:
     assert client.get("/healthz", headers={"Host": "evil.example"}).status_code == 400
     upload = {"file": ("a.csv", b"x", "text/csv")}
