@@ -75,34 +75,31 @@ function fillColour() {
 
 function legend() {
   const box = byId('legend');
-  box.replaceChildren(element('h2', state.measure === 'hectares' ? `${state.crop}, hectares` : `${state.crop}, reliability`));
+  const heading = element('h2', state.measure === 'hectares' ? `${state.crop}, hectares` : `${state.crop}, reliability`);
   const list = element('ul');
   const item = (className, text) => {
     const line = element('li');
-    line.append(element('span', '', `swatch ${className}`), element('span', text));
+    const swatch = element('span', '', `swatch ${className}`);
+    line.append(swatch, element('span', text));
     list.append(line);
+    return swatch;
   };
-  if (state.measure === 'hectares') {
-    state.breaks.forEach((limit, i) => item(`c${i}`, `${number(i ? state.breaks[i - 1] : 0)} to ${number(limit)}`));
-    item('not_detected', 'not detected');
-  } else {
-    Object.entries(RELIABILITY).forEach(([name, [, text]]) => item(name, text));
-  }
-  item('none', 'no published figure');
-  if (projects.size) item('project', 'AD project');
-  box.append(list);
+  // The class map lies over the colours of the districts: only one of the two is explained.
   if (state.classMap && byId('show-class-map').checked) {
-    box.append(element('h2', 'Class map: pixels, not an estimate'));
-    const classes = element('ul');
-    Object.entries(state.classMap.classes).forEach(([, { name, colour }]) => {
-      const line = element('li');
-      const swatch = element('span', '', 'swatch');
-      swatch.style.background = colour;
-      line.append(swatch, element('span', name));
-      classes.append(line);
-    });
-    box.append(classes);
+    heading.textContent = 'Class map: pixels, not an estimate';
+    Object.values(state.classMap.classes).forEach(({ name, colour }) => { item('', name).style.background = colour; });
+    item('none', 'not observed');
+  } else {
+    if (state.measure === 'hectares') {
+      state.breaks.forEach((limit, i) => item(`c${i}`, `${number(i ? state.breaks[i - 1] : 0)} to ${number(limit)}`));
+      item('not_detected', 'not detected');
+    } else {
+      Object.entries(RELIABILITY).forEach(([name, [, text]]) => item(name, text));
+    }
+    item('none', 'no published figure');
   }
+  if (projects.size) item('project', 'AD project');
+  box.replaceChildren(heading, list);
 }
 
 function facts(pairs) {
@@ -137,8 +134,7 @@ function showDistrict(row, focus) {
 }
 
 function amount(value, unit) {
-  if (unit === 'share') return `${Math.round(100 * value)}%`;
-  return `${number(value)} ${unit}`;
+  return unit === 'share' ? `${Math.round(100 * value)}%` : number(value);
 }
 
 function showProject(rows, focus) {
@@ -153,11 +149,13 @@ function showProject(rows, focus) {
     if (row.disclosure) latest = 'not published: too few respondents';
     else if (Number.isFinite(row.latest_value)) {
       latest = amount(row.latest_value, row.unit);
-      if (Number.isFinite(row.latest_ci_low)) latest += ` (${amount(row.latest_ci_low, row.unit)} to ${amount(row.latest_ci_high, row.unit)})`;
+      if (Number.isFinite(row.latest_ci_low)) latest += ` (${amount(row.latest_ci_low, row.unit)}–${amount(row.latest_ci_high, row.unit)})`;
       latest += `, n = ${row.n_respondents}`;
     }
+    const indicator = element('td', INDICATORS[row.indicator_code] ?? row.indicator_code);
+    if (row.unit !== 'share') indicator.append(element('div', row.unit, 'muted'));
     line.append(
-      element('td', INDICATORS[row.indicator_code] ?? row.indicator_code),
+      indicator,
       element('td', `${amount(row.baseline_value, row.unit)} (${row.baseline_year})`),
       element('td', latest),
       element('td', Number.isFinite(row.target_value) ? amount(row.target_value, row.unit) : 'none'),
@@ -192,8 +190,9 @@ function refreshTable() {
     button.type = 'button';
     button.addEventListener('click', () => showDistrict(row, true));
     name.append(element('span', '', `tag ${swatchOf(row)}`), button);
-    const value = Number.isFinite(row.value_ha) && row.reliability !== 'not_detected'
-      ? `${number(row.value_ha)} (${number(row.ci_low_ha)}–${number(row.ci_high_ha)})` : '–';
+    let value = '–';
+    if (row.reliability === 'not_detected' && Number.isFinite(row.ci_high_ha)) value = `< ${number(row.ci_high_ha)}`;
+    else if (Number.isFinite(row.value_ha)) value = `${number(row.value_ha)} (${number(row.ci_low_ha)}–${number(row.ci_high_ha)})`;
     line.append(name, element('td', value, 'number'), element('td', row.disclosure ? 'withheld' : row.reliability.replace('_', ' ')));
     return line;
   }));
