@@ -14,7 +14,7 @@ from survey.estimation.accuracy import (
     accuracy_of_points,
     error_adjusted_area,
 )
-from survey.estimation.assisted import regression_total
+from survey.estimation.assisted import difference_total, regression_total
 from survey.estimation.calibration import Calibrated, calibrate, post_stratify
 from survey.estimation.change import ChangeEstimate, change_between, season_total
 from survey.estimation.contrasts import mean_contrast, ratio_statistic
@@ -77,6 +77,7 @@ __all__ = [
     "change_between",
     "design_effect",
     "detected_minimum",
+    "difference_total",
     "domain_totals",
     "error_adjusted_area",
     "estimate_by_methods",
