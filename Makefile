@@ -21,7 +21,7 @@ demo:
 	@$(RUN) $(BIN)/python -m sample_tiles.demo --folder rounds/demo $(if $(filter 0,$(SERVE)),--no-serve)
 
 test: check
-	@$(RUN) $(BIN)/python -m pytest -n 2 --dist loadgroup $(PYTEST)
+	@$(RUN) $(BIN)/python -m pytest -n 2 --dist loadgroup --basetemp=.cache/pytest $(PYTEST)
 
 check:
 	@.ci/install dev

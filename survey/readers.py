@@ -28,7 +28,7 @@ __all__ = [
 
 
 def read_shapes(path: Path) -> gpd.GeoDataFrame:
-    """Read the single layer of a vector file.
+    """Read the single layer with shapes of a vector file; tables such as QGIS's styles are none.
 
     A TopoJSON is quantised and carries no reference system; by its specification (and that of
     GeoJSON, RFC 7946) its positions are longitude and latitude on WGS 84, so that is set.
@@ -36,12 +36,18 @@ def read_shapes(path: Path) -> gpd.GeoDataFrame:
     Raises
     ------
     SurveyError
-        The file is missing or unreadable, with its name and the remedy.
+        The file is missing, unreadable or holds several layers, with its name and the remedy.
     """
     if not path.is_file():
         raise SurveyError(f"{path} does not exist; check the path under [inputs] in survey.toml")
     try:
-        shapes = gpd.read_file(path, engine="pyogrio")
+        layers = [name for name, kind in pyogrio.list_layers(path) if kind is not None]
+        if len(layers) > 1:
+            raise GeometryError(
+                f"{path} holds several layers ({', '.join(layers)}); save the one meant in "
+                "a file of its own"
+            )
+        shapes = gpd.read_file(path, engine="pyogrio", layer=layers[0] if layers else None)
     except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, ValueError) as error:
         raise SurveyError(
             f"{path} cannot be read as a vector file ({error}); export it anew"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import geopandas as gpd
 import pandas as pd
+import pyogrio
 import pytest
 import shapely
 
@@ -16,6 +17,7 @@ from survey.readers import (
     read_districts,
     read_frame,
     read_projects,
+    read_shapes,
     read_training,
 )
 
@@ -184,3 +186,14 @@ def test_shan_townships_load_as_districts() -> None:
     assert km2 == pytest.approx(155_715, abs=1.0)
     with pytest.raises(TableError, match=r"it has id, OBJECTID, .*TS_PCODE.* under .columns."):
         read_districts(path)
+
+
+def test_a_style_table_is_no_layer_and_a_second_layer_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "districts.gpkg"
+    square = gpd.GeoDataFrame({"n": [1]}, geometry=[shapely.box(0, 0, 1, 1)], crs="EPSG:4326")
+    square.to_file(path, layer="districts")
+    pyogrio.write_dataframe(pd.DataFrame({"style": ["red"]}), path, layer="layer_styles")
+    assert list(read_shapes(path)["n"]) == [1]
+    square.assign(n=2).to_file(path, layer="older")
+    with pytest.raises(GeometryError, match=r"several layers \(districts, older\)"):
+        read_shapes(path)
