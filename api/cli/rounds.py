@@ -18,7 +18,7 @@ def run(
     survey: Annotated[Path, typer.Argument(help="The round's survey.toml, or its folder.")],
     as_json: AsJson = False,
 ) -> None:
-    """Run the whole chain of a round, files to files: no database is needed."""
+    """Run a round: files to hectares and maps, without a database."""
     from datetime import UTC, datetime
 
     from api.pipeline import run_round
@@ -58,7 +58,10 @@ def load(
     folder: Annotated[Path, typer.Argument(help="Output folder of a run.")],
     as_json: AsJson = False,
 ) -> None:
-    """Put the results of a run into the database; loading the same run again changes nothing."""
+    """Put the results of a run into the database.
+
+    Loading the same run again changes nothing.
+    """
     from dataclasses import asdict
 
     from api.db.store import connect, load_run
