@@ -1,0 +1,21 @@
+"""The main job, files to files: scenes, submissions and baselines to hectares and `publish/`.
+
+`run_round` glues the steps of `survey` and `imagery` together and holds no statistics itself.
+Nothing appears under the output folder until everything succeeded.
+"""
+
+from api.pipeline.estimates import reference_sample, segment_frame
+from api.pipeline.hectares import Progress, segment_map_table
+from api.pipeline.inputs import Inputs, read_inputs
+from api.pipeline.run import RunResult, run_round
+
+__all__ = [
+    "Inputs",
+    "Progress",
+    "RunResult",
+    "read_inputs",
+    "reference_sample",
+    "run_round",
+    "segment_frame",
+    "segment_map_table",
+]

@@ -1,0 +1,95 @@
+"""From scenes and training plots to mapped hectares: a covariate, never a result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+
+from api.pipeline.inputs import Inputs
+from imagery.catalog import read_scenes
+from imagery.classify import CropModel, fit_crop_model
+from imagery.mapping import FeatureSpec, map_scenes
+from imagery.zonal import class_hectares, training_pixels
+from survey.rounds import Round
+from survey.types import SEGMENT_MAP, Crop
+
+__all__ = ["Progress", "map_hectares", "segment_map_table"]
+
+#: Called with the name of a step, how much of it is done, and its total.
+Progress = Callable[[str, int, int], None]
+
+
+def map_hectares(
+    declared: Round, inputs: Inputs, restricted: Path, progress: Progress
+) -> tuple[pd.DataFrame, CropModel]:
+    """Train, map and measure.
+
+    Returns
+    -------
+    DataFrame
+        `segment_id`, `class_code` (0 is unobserved) and `ha` for every segment of the frame.
+    CropModel
+        Also saved in `restricted`, beside class map, probability map and district totals.
+    """
+    scenes = read_scenes(declared.locate(declared.inputs.scenes))
+    spec = FeatureSpec(indices=declared.imagery.indices, min_clear=declared.imagery.min_clear)
+    progress("Training", 0, 1)
+    pixels = training_pixels(scenes, spec, inputs.training)
+    model = fit_crop_model(
+        pixels.features,
+        pixels.class_name,
+        pixels.plot_id,
+        pixels.weight,
+        seed=declared.survey.seed,
+    )
+    model.save(restricted)
+    progress("Training", 1, 1)
+    class_map = restricted / "class_map.tif"
+    map_scenes(
+        scenes,
+        model,
+        spec,
+        class_map=class_map,
+        probability=restricted / "probability.tif",
+        crops=[crop.value for crop in declared.survey.crops],
+        progress=lambda done, total: progress("Mapping", done, total),
+    )
+    progress("Measuring", 0, 2)
+    per_segment = class_hectares(class_map, inputs.frame, "segment_id")
+    progress("Measuring", 1, 2)
+    per_district = class_hectares(class_map, inputs.districts, "district_pcode")
+    names = {0: "unobserved", **{code + 1: name for code, name in enumerate(model.class_names)}}
+    per_district.assign(class_name=per_district["class_code"].map(names)).to_csv(
+        restricted / "district_map.csv", index=False
+    )
+    progress("Measuring", 2, 2)
+    return per_segment, model
+
+
+def segment_map_table(
+    hectares: pd.DataFrame, model: CropModel, crops: tuple[Crop, ...]
+) -> pd.DataFrame:
+    """Class hectares per segment as rows of segment and crop."""
+    wide = hectares.pivot_table(
+        index="segment_id", columns="class_code", values="ha", aggfunc="sum", fill_value=0.0
+    )
+    unobserved = wide.get(0, pd.Series(0.0, index=wide.index))
+    observed = wide.drop(columns=0, errors="ignore").sum(axis=1)
+    codes = {name: code + 1 for code, name in enumerate(model.class_names)}
+    parts = [
+        pd.DataFrame(
+            {
+                "segment_id": wide.index,
+                "crop": crop.value,
+                "map_ha": (
+                    wide[codes[crop]].to_numpy() if codes.get(crop) in wide.columns else 0.0
+                ),
+                "observed_ha": observed.to_numpy(),
+                "unobserved_ha": unobserved.to_numpy(),
+            }
+        )
+        for crop in crops
+    ]
+    return SEGMENT_MAP.check(pd.concat(parts, ignore_index=True))

@@ -1,0 +1,120 @@
+"""What a round is made from, read and checked."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import geopandas as gpd
+import pandas as pd
+
+from survey.errors import SurveyError
+from survey.forms import SubmissionStore, farmer_rows, segment_visit_rows
+from survey.readers import (
+    file_digest,
+    read_baselines,
+    read_districts,
+    read_frame,
+    read_projects,
+    read_training,
+)
+from survey.rounds import Round
+from survey.types import PROJECTS, Note
+
+__all__ = ["Inputs", "read_inputs"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inputs:
+    """Everything a round's figures come from, read and checked."""
+
+    districts: gpd.GeoDataFrame
+    frame: gpd.GeoDataFrame
+    training: gpd.GeoDataFrame
+    reference: pd.DataFrame
+    farmers: pd.DataFrame
+    projects: pd.DataFrame
+    baselines: pd.DataFrame
+    digests: dict[str, str]
+    notes: tuple[Note, ...]
+
+
+def read_inputs(declared: Round) -> Inputs:
+    """Read and check every table and layer of a round; scenes are opened later."""
+    missing = [f"{name} ({path})" for name, path in declared.input_files() if not path.exists()]
+    if missing:
+        raise SurveyError(
+            f"{declared.path.name} names inputs that do not exist: {', '.join(missing)}; correct "
+            "the paths under [inputs]"
+        )
+    where = declared.locate
+    districts = read_districts(where(declared.inputs.districts), declared.columns.districts)
+    frame = read_frame(where(declared.inputs.frame), districts)
+    training = read_training(where(declared.inputs.training), frame)
+    projects = pd.DataFrame(columns=list(PROJECTS.columns))
+    baselines = pd.DataFrame()
+    if declared.inputs.projects is not None:
+        projects = read_projects(where(declared.inputs.projects), districts)
+        if declared.inputs.baselines is not None:
+            baselines = read_baselines(where(declared.inputs.baselines), projects)
+
+    store = SubmissionStore(declared.submissions_folder)
+    visits = store.submissions("segment_visit")
+    if not visits:
+        raise SurveyError(
+            f"the submission store {declared.submissions_folder} holds no segment visits; import "
+            f"them with: adsurvey forms import FILE --survey {declared.path}"
+        )
+    interviews = store.submissions("farmer_survey")
+    visited, visit_notes = segment_visit_rows(visits, declared.survey.crops)
+    reference, sample_notes = _reference_in_sample(visited, frame)
+    farmers, farmer_notes = farmer_rows(interviews)
+    digests = {
+        os.path.relpath(path, declared.path.parent): file_digest(path)
+        for _, source in declared.input_files()
+        for path in _files(source)
+    }
+    both = sorted((s.instance_id, s.sha256) for s in (*visits, *interviews))
+    digests["submissions"] = hashlib.sha256(json.dumps(both).encode()).hexdigest()
+    return Inputs(
+        districts=districts,
+        frame=frame,
+        training=training,
+        reference=reference,
+        farmers=farmers,
+        projects=projects,
+        baselines=baselines,
+        digests=digests,
+        notes=(*visit_notes, *sample_notes, *farmer_notes),
+    )
+
+
+def _reference_in_sample(
+    reference: pd.DataFrame, frame: pd.DataFrame
+) -> tuple[pd.DataFrame, tuple[Note, ...]]:
+    """Keep visits of drawn segments; say what was left out and what is missing."""
+    notes = []
+    drawn = set(frame.loc[frame["is_sampled"], "segment_id"])
+    known = set(frame["segment_id"])
+    visited = set(reference["segment_id"])
+    for segments, what in (
+        (visited - known, "visits name segments that are not in the frame and were left out"),
+        (
+            (visited & known) - drawn,
+            "visited segments were not drawn and were left out (no probability sample)",
+        ),
+        (drawn - visited, "drawn segments have no visit (treated as missing at random)"),
+    ):
+        if segments:
+            notes.append(Note(f"{len(segments)} {what}", tuple(sorted(segments))))
+    kept = reference.loc[reference["segment_id"].isin(drawn)]
+    return kept.sort_values(["segment_id", "crop"], ignore_index=True), tuple(notes)
+
+
+def _files(source: Path) -> list[Path]:
+    if source.is_file():
+        return [source]
+    return sorted(path for path in source.rglob("*") if path.is_file())
