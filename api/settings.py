@@ -9,6 +9,14 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 __all__ = ["Settings"]
 
+_CHECKOUT = Path(__file__).resolve().parents[1]
+
+
+def _state_dir() -> Path:
+    """`.adsurvey` of the checkout; of the working folder where there is no checkout."""
+    is_checkout = (_CHECKOUT / "pyproject.toml").is_file()
+    return (_CHECKOUT if is_checkout else Path.cwd()) / ".adsurvey"
+
 
 class Settings(BaseSettings):
     """What differs between machines.
@@ -20,7 +28,8 @@ class Settings(BaseSettings):
     web_database_url : SecretStr or None
         The same database as the reading role `adsurvey_web`; needed with `database_url`.
     state_dir : Path
-        Holds the private cluster (as root it lies under /var/lib/ad-survey instead).
+        Holds the private cluster (as root it lies under /var/lib/ad-survey instead); by
+        default `.adsurvey` of the checkout, wherever the command runs.
     survey : Path or None
         Round that receives uploaded submissions; None refuses uploads.
     """
@@ -29,7 +38,7 @@ class Settings(BaseSettings):
 
     database_url: SecretStr | None = None
     web_database_url: SecretStr | None = None
-    state_dir: Path = Path(".adsurvey")
+    state_dir: Path = Field(default_factory=_state_dir)
     survey: Path | None = None
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)

@@ -16,6 +16,7 @@ import pytest
 import rasterio
 
 from api import cli
+from api.settings import Settings
 
 pytestmark = pytest.mark.xdist_group("cli")
 
@@ -56,6 +57,14 @@ def test_help_lists_the_verbs_without_loading_the_libraries() -> None:
     assert result.returncode == 0
     for verb in ("run", "forms", "load", "serve", "database"):
         assert verb in result.stdout
+
+
+def test_the_database_is_the_checkouts_wherever_the_command_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("ADSURVEY_STATE_DIR", raising=False)
+    monkeypatch.chdir(tmp_path)
+    assert Settings().state_dir == Path(cli.__file__).resolve().parents[2] / ".adsurvey"
 
 
 def test_misuse_exits_2(here) -> None:
