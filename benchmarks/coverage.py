@@ -2,11 +2,13 @@
 
     python -m benchmarks.coverage --runs 2000 --set choose
     python -m benchmarks.coverage --runs 2000 --set validate
+    python -m benchmarks.coverage --models --runs 400 --size 2 5 10 --set validate
 
 The interval rule was chosen on the populations of ``choose`` and is checked on those of
 ``validate``, which come from another generator (field sizes, clustering, map, districts). Each
 cell draws `runs` stratified samples from 4 populations. Prints one Markdown table for
-districts and one for provinces, and the properties of the populations.
+districts and one for provinces, and the properties of the populations. ``--models`` compares
+what the ladder may give a district with fewer than 10 segments, on the same draws.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import argparse
 import json
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -119,7 +121,7 @@ class Tally:
     """Running sums of one estimator at one level."""
 
     def __init__(self) -> None:
-        self.n = self.zero = self.negative = 0
+        self.n = self.zero = self.negative = self.negative_limit = 0
         self.error = self.square = self.truth = self.cv = 0.0
         self.n_cv = 0
         self.miss = {kind: [0, 0] for kind in INTERVALS}
@@ -154,6 +156,7 @@ class Tally:
             "cv": self.cv / self.n_cv if self.n_cv else math.nan,
             "zero": self.zero / n,
             "negative": self.negative / n,
+            "negative_limit": self.negative_limit / n,
         }
         for kind in INTERVALS:
             above, below = self.miss[kind]
@@ -232,6 +235,7 @@ def one_draw(pop, masks, truths, target, rng, tallies, rule):
         naive = max(linear.value_ha, 0.0)
         for interval, df in (("normal", math.inf), ("t_design", design.df)):
             half = se * (stats.t.ppf(0.975, df) if math.isfinite(df) else stats.norm.ppf(0.975))
+            tally.negative_limit += interval == "t_design" and linear.value_ha - half < 0.0
             tally.interval(interval, truth, max(naive - half, 0.0), naive + half)
         tally.interval("default", truth, estimate.ci_low_ha, estimate.ci_high_ha)
     ladder = Ladder(frame, sample, "regression", rule)
@@ -246,9 +250,35 @@ def one_draw(pop, masks, truths, target, rng, tallies, rule):
         frame, Sample(index=sample.index[keep], y_ha=sample.y_ha[keep]), "regression", rule
     )
     key = ("district", str(left_out))
-    estimate = ladder.synthetic(masks[key], str(left_out))
+    estimate = ladder.synthetic(masks[key], "")
     if estimate is not None:
         add_default(tallies, key, "synthetic, unsampled", truths[key], estimate)
+
+
+def one_model_draw(pop, masks, truths, target, rng, tallies, rule):
+    """Districts below the rule, each by every rung that could serve it."""
+    frame = pop.frame
+    sample = draw(pop, target, rng)
+    left_out = str(rng.choice(np.unique(frame.domain)))
+    kept = frame.domain[sample.index] != left_out
+    sample = Sample(index=sample.index[kept], y_ha=sample.y_ha[kept])
+    n = {key: int(mask[sample.index].sum()) for key, mask in masks.items()}
+    for name in ("none", "two_part", "bhf"):
+        ladder = Ladder(frame, sample, "regression", replace(rule, small_area=name), rng)
+        for key, mask in masks.items():
+            if key[0] != "district" or n[key] >= rule.min_segments_district:
+                continue
+            estimate = ladder.domain(mask, key[1], "district")
+            if not math.isfinite(estimate.value_ha):
+                continue
+            label = {"none": "synthetic", "two_part": "two-part", "bhf": "BHF"}[name]
+            part = ", unsampled" if n[key] == 0 else ""
+            add_default(tallies, key, label + part, truths[key], estimate)
+            if name == "two_part" and n[key] > 0:
+                # The other reading of "nothing found": 0 with an upper limit at any n.
+                if estimate.n_positive == 0:
+                    estimate = ladder.direct(mask) or estimate
+                add_default(tallies, key, "two-part, zero rule", truths[key], estimate)
 
 
 def add_default(tallies, key, name, truth, estimate) -> None:
@@ -258,9 +288,10 @@ def add_default(tallies, key, name, truth, estimate) -> None:
     tally.interval("default", truth, estimate.ci_low_ha, estimate.ci_high_ha)
 
 
-def cell(prevalence: float, target: int, runs: int, kind: str, seed: int):
+def cell(prevalence: float, target: int, runs: int, kind: str, seed: int, models: bool):
     tallies: dict[tuple[str, str], Tally] = {}
-    rule = LadderRule()
+    rule = LadderRule(small_area_draws=300)
+    one = one_model_draw if models else one_draw
     for k in range(POPULATIONS):
         pop = population(prevalence, 100 * seed + k, kind)
         rng = np.random.default_rng([seed, k, target])
@@ -270,7 +301,7 @@ def cell(prevalence: float, target: int, runs: int, kind: str, seed: int):
         }
         truths = {key: float(pop.truth_ha[mask].sum()) for key, mask in masks.items()}
         for _ in range(runs // POPULATIONS):
-            one_draw(pop, masks, truths, target, rng, tallies, rule)
+            one(pop, masks, truths, target, rng, tallies, rule)
     return {key: tally.row() for key, tally in sorted(tallies.items())}
 
 
@@ -300,15 +331,18 @@ def describe(kind: str, seed: int) -> None:
 
 HEADER = (
     "| positive | n/district | estimator | bias | RMSE | CV | all zero | negative | "
-    "normal | t, design df | default | above | below | length |\n"
-    "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|"
+    "negative limit | normal | t, design df | default | above | below | length |\n"
+    "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|"
 )
 
 
 def line(prevalence: float, target: int, name: str, row: dict[str, float]) -> str:
-    naive = "| - | - "
+    naive = "| - | - | - "
     if row["normal_length"] > 0.0:
-        naive = f"| {row['normal_coverage']:.3f} | {row['t_design_coverage']:.3f} "
+        naive = (
+            f"| {row['negative_limit']:.2f} | {row['normal_coverage']:.3f} "
+            f"| {row['t_design_coverage']:.3f} "
+        )
     return (
         f"| {prevalence:.0%} | {target} | {name} | {row['bias']:+.3f} | {row['rmse']:.2f} "
         f"| {row['cv']:.2f} | {row['zero']:.2f} | {row['negative']:.3f} "
@@ -323,6 +357,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=2000)
     parser.add_argument("--set", choices=["choose", "validate"], default="validate")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--models", action="store_true", help="rungs below the district rule")
     parser.add_argument("--positive", type=float, nargs="+", default=list(PREVALENCES))
     parser.add_argument("--size", type=int, nargs="+", default=list(SIZES))
     parser.add_argument("--out", type=Path, help="JSON file for the figures")
@@ -331,7 +366,9 @@ def main() -> None:
     started = time.perf_counter()
     describe(arguments.set, seed)
     results = {
-        (prevalence, target): cell(prevalence, target, arguments.runs, arguments.set, seed)
+        (prevalence, target): cell(
+            prevalence, target, arguments.runs, arguments.set, seed, arguments.models
+        )
         for prevalence in arguments.positive
         for target in arguments.size
     }

@@ -65,7 +65,8 @@ indices = ["ndvi", "ndre", "ndmi"]
 [estimation]                    # decided before the season's data were seen
 estimator = {{ poppy = "regression", cannabis = "regression" }}
 level = 0.95
-min_segments_district = 10      # fewer sampled segments: synthetic, and labelled so
+min_segments_district = 10      # with fewer sampled segments a model speaks, and says so
+small_area = "two_part"
 max_unobserved_share = 0.5
 
 [disclosure]

@@ -22,6 +22,10 @@ __all__ = ["Round", "read_round"]
 
 Fraction = Annotated[float, Field(gt=0.0, lt=1.0)]
 Estimator = Literal["expansion", "ratio", "regression"]
+SmallArea = Literal["none", "two_part", "bhf"]
+ForcedMethod = Literal[
+    "expansion", "ratio", "regression", "synthetic", "two_part", "bhf", "status_only"
+]
 
 
 class _Section(BaseModel):
@@ -87,13 +91,43 @@ class ImagerySection(_Section):
     indices: tuple[str, ...] = ("ndvi", "ndre", "ndmi")
 
 
+class ForcedSection(_Section):
+    """A method that the analyst orders for one crop in one district or province."""
+
+    crop: Crop
+    domain: str = Field(min_length=1)
+    method: ForcedMethod
+    reason: str = Field(min_length=1)
+
+
 class EstimationSection(_Section):
-    """The pre-declared estimator and its limits."""
+    """The pre-declared estimator and its limits.
+
+    `small_area` is the model of districts with fewer than `min_segments_district` segments,
+    one for all crops or one for each. `method_version` is the analyst's label of definitions,
+    frame rules and interpretation key: seasons with different labels are not compared.
+    """
 
     estimator: dict[Crop, Estimator]
+    small_area: SmallArea | dict[Crop, SmallArea] = "two_part"
+    method_version: str = Field(default="1", min_length=1)
+    forced: tuple[ForcedSection, ...] = ()
     level: Fraction = 0.95
     min_segments_district: int = Field(default=10, ge=2)
     max_unobserved_share: Fraction = 0.5
+
+    @model_validator(mode="after")
+    def _forced_once(self) -> EstimationSection:
+        keys = [(order.crop, order.domain) for order in self.forced]
+        if len(set(keys)) != len(keys):
+            raise ValueError("a crop and domain is forced twice; order one method for each")
+        return self
+
+    def small_area_of(self, crop: Crop) -> SmallArea:
+        """Model of thin districts of a crop; "two_part" where a table leaves it out."""
+        if isinstance(self.small_area, dict):
+            return self.small_area.get(crop, "two_part")
+        return self.small_area
 
 
 class DisclosureSection(_Section):

@@ -11,6 +11,7 @@ from api.pipeline.inputs import Inputs
 from survey.districts import estimates_table
 from survey.estimation import (
     DomainEstimate,
+    Forced,
     Frame,
     LadderRule,
     Sample,
@@ -45,12 +46,6 @@ def estimate_crops(
     """
     frame_table = inputs.frame
     settings = declared.estimation
-    rule = LadderRule(
-        level=settings.level,
-        min_segments_district=settings.min_segments_district,
-        max_unobserved_share=settings.max_unobserved_share,
-        unobserved_share=unobserved,
-    )
     estimates: dict[Crop, list[DomainEstimate]] = {}
     comparison = []
     notes = []
@@ -58,7 +53,12 @@ def estimate_crops(
         frame, filled = segment_frame(frame_table, segment_map, crop)
         sample = reference_sample(frame, inputs.reference, crop)
         estimates[crop] = estimate_ladder(
-            frame, sample, estimator=settings.estimator[crop], rule=rule
+            frame,
+            sample,
+            estimator=settings.estimator[crop],
+            rule=ladder_rule(declared, crop, unobserved),
+            # A stream of its own for each crop: adding one moves no other's figures.
+            rng=np.random.default_rng([declared.survey.seed, *crop.value.encode()]),
         )
         comparison.append(
             estimates_table(
@@ -76,6 +76,23 @@ def estimate_crops(
             )
     pd.concat(comparison).to_csv(restricted / "estimates_by_method.csv", index=False)
     return estimates, tuple(notes)
+
+
+def ladder_rule(declared: Round, crop: Crop, unobserved: dict[str, float]) -> LadderRule:
+    """What the round declares for a crop, as the ladder takes it."""
+    settings = declared.estimation
+    return LadderRule(
+        level=settings.level,
+        min_segments_district=settings.min_segments_district,
+        small_area=settings.small_area_of(crop),
+        max_unobserved_share=settings.max_unobserved_share,
+        unobserved_share=unobserved,
+        forced={
+            order.domain: Forced(method=order.method, reason=order.reason)
+            for order in settings.forced
+            if order.crop == crop
+        },
+    )
 
 
 def segment_frame(

@@ -12,6 +12,7 @@ import api
 import imagery
 import survey
 from api.pipeline.inputs import Inputs
+from survey.estimation import LADDER_VERSION
 from survey.rounds import Round
 
 __all__ = ["run_record"]
@@ -29,6 +30,18 @@ def run_record(declared: Round, inputs: Inputs) -> dict[str, Any]:
         "release_date": declared.survey.release_date.isoformat(),
         "crops": [crop.value for crop in declared.survey.crops],
         "seed": declared.survey.seed,
+        # Two seasons are compared only where these agree (survey.estimation.change_between).
+        "method_version": {
+            crop.value: "/".join(
+                (
+                    declared.estimation.method_version,
+                    f"ladder {LADDER_VERSION}",
+                    declared.estimation.estimator[crop],
+                    f"small area {declared.estimation.small_area_of(crop)}",
+                )
+            )
+            for crop in declared.survey.crops
+        },
         "parameters": declared.parameters(),
         "inputs": inputs.digests,
         "versions": {

@@ -2,9 +2,10 @@
 
 Where each lives: `units` frame and sample; `design` designs, variances, df; `strata` thin
 strata; `intervals` from a total to an `Estimate`; `direct` expansion and ratio; `assisted`
-regression; `calibration` GREG weights, post-strata, raking; `synthetic`, `ladder` and
-`domains` districts; `covariance` many domains at once; `accuracy` point samples; `replication`
-bootstrap and jackknife; `contrasts` and `means` questionnaire figures; `change` two seasons;
+regression; `calibration` GREG weights, post-strata, raking; `rules`, `ladder`, `synthetic`
+and `domains` districts, with the models of `smallarea`; `covariance` many domains at once;
+`accuracy` point samples; `replication` bootstrap and jackknife; `contrasts` and `means`
+questionnaire figures; `change` two seasons;
 `production` yield and value; `modes` figures that are not expansions; `reliability` labels.
 """
 
@@ -22,7 +23,9 @@ from survey.estimation.covariance import DomainTotals, domain_totals
 from survey.estimation.design import SurveyDesign, design_effect, linearised_covariance
 from survey.estimation.direct import expansion_total, ratio_total
 from survey.estimation.domains import (
+    LADDER_VERSION,
     DomainEstimate,
+    Forced,
     LadderRule,
     estimate_by_methods,
     estimate_ladder,
@@ -56,11 +59,13 @@ from survey.estimation.replication import (
 from survey.estimation.units import Frame, Sample, fill_covariate
 
 __all__ = [
+    "LADDER_VERSION",
     "Accuracy",
     "Calibrated",
     "ChangeEstimate",
     "DomainEstimate",
     "DomainTotals",
+    "Forced",
     "Frame",
     "LadderRule",
     "MeanEstimate",

@@ -5,23 +5,38 @@ from __future__ import annotations
 import numpy as np
 
 from survey.errors import EstimationError
-from survey.estimation.ladder import DomainEstimate, Ladder, LadderRule
+from survey.estimation.ladder import Ladder
+from survey.estimation.rules import LADDER_VERSION, DomainEstimate, Forced, LadderRule
 from survey.estimation.units import Frame, Sample
 
-__all__ = ["DomainEstimate", "LadderRule", "estimate_by_methods", "estimate_ladder"]
+__all__ = [
+    "LADDER_VERSION",
+    "DomainEstimate",
+    "Forced",
+    "LadderRule",
+    "estimate_by_methods",
+    "estimate_ladder",
+]
 
 ESTIMATORS = ("regression", "ratio", "expansion")
 
 
 def estimate_ladder(
-    frame: Frame, sample: Sample, *, estimator: str, rule: LadderRule | None = None
+    frame: Frame,
+    sample: Sample,
+    *,
+    estimator: str,
+    rule: LadderRule | None = None,
+    rng: np.random.Generator | None = None,
 ) -> list[DomainEstimate]:
     """Estimates of every district, every province and the country.
 
     Provinces take the declared estimator or fall down the ladder regression, ratio,
     expansion, from sample sizes and the covariate alone; the country is the sum of its
     provinces. Districts with enough segments take their province's estimator as a domain;
-    the others its fit (synthetic). District figures are not forced to add to the province.
+    the others the declared small-area model, or where there is none the province's fit
+    (synthetic). District figures are not forced to add to the province. Model figures must not
+    enter a change between years or an impact: shrinkage pulls differences towards zero.
 
     Parameters
     ----------
@@ -30,6 +45,8 @@ def estimate_ladder(
     estimator : {"expansion", "ratio", "regression"}
         Declared in the survey file.
     rule : LadderRule, optional
+    rng : numpy Generator
+        Needed where the rule names a small-area model.
 
     Returns
     -------
@@ -45,7 +62,7 @@ def estimate_ladder(
         raise EstimationError(
             f'estimator {estimator!r} is unknown; say "expansion", "ratio" or "regression"'
         )
-    return Ladder(frame, sample, estimator, rule or LadderRule()).run()
+    return Ladder(frame, sample, estimator, rule or LadderRule(), rng).run()
 
 
 def estimate_by_methods(
@@ -69,7 +86,7 @@ def estimate_by_methods(
                 mask = codes == code
                 estimates = [ladder.direct(mask)]
                 if level_name == "district":
-                    estimates.append(ladder.synthetic(mask, str(code)))
+                    estimates.append(ladder.synthetic(mask, "Computed for comparison."))
                 rows += [
                     DomainEstimate(admin_level=level_name, domain_id=str(code), estimate=estimate)
                     for estimate in estimates

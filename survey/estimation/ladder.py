@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -12,86 +11,40 @@ from survey.errors import EstimationError, TooFewUnitsError
 from survey.estimation.assisted import Fit, fit_regression, regression_columns
 from survey.estimation.direct import expansion_linear, merge_note, ratio_linear, size_of
 from survey.estimation.intervals import Linear, finish
+from survey.estimation.rules import DIRECT, MODELS, DomainEstimate, LadderRule
+from survey.estimation.smallarea.districts import small_area_estimates
 from survey.estimation.strata import stratified_design
 from survey.estimation.synthetic import BiasPool, SyntheticFit, synthetic_estimate
 from survey.estimation.units import Bools, Floats, Frame, Sample
 from survey.types import Estimate, EstimateType
 
-__all__ = ["DomainEstimate", "Ladder", "LadderRule"]
+__all__ = ["Ladder"]
 
-COUNTRY = "country"
+# Measured: intervals of provinces with fewer segments cover less (docs/coverage.md).
 THIN_PROVINCE = 20
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DomainEstimate:
-    """An estimate and the domain it belongs to.
-
-    Attributes
-    ----------
-    admin_level : {"district", "province", "country"}
-    domain_id : str
-        P-code of the district or province; ``country`` for the whole frame.
-    estimate : Estimate
-    """
-
-    admin_level: str
-    domain_id: str
-    estimate: Estimate
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LadderRule:
-    """How estimators are chosen; fixed before the season's reference data are seen.
-
-    Attributes
-    ----------
-    level : float
-        Nominal coverage of the intervals.
-    min_segments_district : int
-        Sampled segments below which a district's figure is synthetic.
-    min_segments_stratum : int
-        Sampled segments every stratum of a province needs for the regression.
-    ratio_size : {"risk_ha", "covariate_ha"}
-        Denominator of the ratio.
-    unobserved_share : mapping of domain id to float
-        Share of the domain's risk area without usable imagery or visits, 0-1.
-    max_unobserved_share : float
-        Above it a domain is status only.
-    min_synthetic_rrmse : float
-        Floor of the relative root mean squared error of synthetic figures.
-    country_id : str
-    """
-
-    level: float = 0.95
-    min_segments_district: int = 10
-    min_segments_stratum: int = 10
-    ratio_size: str = "risk_ha"
-    unobserved_share: Mapping[str, float] = field(default_factory=dict)
-    max_unobserved_share: float = 0.5
-    min_synthetic_rrmse: float = 0.25
-    country_id: str = COUNTRY
-
-    def __post_init__(self) -> None:
-        if not 0.0 < self.level < 1.0:
-            raise EstimationError(f"level {self.level} is not between 0 and 1")
-        if self.min_segments_district < 2 or self.min_segments_stratum < 2:
-            raise EstimationError("fewer than 2 segments cannot carry a variance; raise the rule")
-        if not 0.0 <= self.max_unobserved_share <= 1.0:
-            raise EstimationError("max_unobserved_share is a fraction between 0 and 1")
+MODEL_NAMES = {"two_part": "two-part model", "bhf": "Battese-Harter-Fuller model"}
 
 
 class Ladder:
     """One run: the design, what each province uses, and the pieces already computed."""
 
-    def __init__(self, frame: Frame, sample: Sample, estimator: str, rule: LadderRule) -> None:
-        self.frame, self.sample, self.rule = frame, sample, rule
+    def __init__(
+        self,
+        frame: Frame,
+        sample: Sample,
+        estimator: str,
+        rule: LadderRule,
+        rng: np.random.Generator | None = None,
+    ) -> None:
+        self.frame, self.sample, self.rule, self.rng = frame, sample, rule, rng
+        self._check_forced()
         self.strata = stratified_design(frame, sample)
         self.design = self.strata.design
         self.columns: Floats | None = None
         self.fit: Fit | None = None
         self.fit_problem = ""
-        if estimator == "regression":
+        ordered = {forced.method for forced in rule.forced.values()}
+        if estimator == "regression" or "regression" in ordered:
             self._fit_regression()
         self.choice: dict[str, tuple[str, str]] = {
             str(group): self._choose(str(group), estimator) for group in np.unique(frame.group)
@@ -103,6 +56,23 @@ class Ladder:
             for group, (kind, _) in self.choice.items()
         }
         self.pool = BiasPool.of(self.frame, self.sample, self.design, self.synthetic_fits)
+        self._models: dict[str, tuple[dict[str, Estimate], str]] = {}
+
+    def _check_forced(self) -> None:
+        """Refuse an order for a domain that is not there, or that its level cannot have."""
+        provinces = set(self.frame.group.tolist())
+        districts = set(self.frame.domain.tolist())
+        for code, forced in self.rule.forced.items():
+            if code not in provinces | districts:
+                raise EstimationError(
+                    f"forced method for {code!r}: no district or province of the frame has this "
+                    "code; correct it"
+                )
+            if code in provinces and forced.method not in (*DIRECT, "status_only"):
+                raise EstimationError(
+                    f"province {code}: forced method {forced.method!r} is for districts only; use "
+                    f"{', '.join(DIRECT)} or status_only"
+                )
 
     def _fit_regression(self) -> None:
         # A province whose sampled segments carry no covariate shares the others' slope.
@@ -127,6 +97,9 @@ class Ladder:
 
     def _choose(self, group: str, estimator: str) -> tuple[str, str]:
         """Estimator of a province and the sentence that says why."""
+        forced = self.rule.forced.get(group)
+        if forced is not None and forced.method in DIRECT:
+            return forced.method, f"Ordered by the analyst: {forced.reason}"
         in_group = self.frame.group == group
         n = int(in_group[self.sample.index].sum())
         if estimator == "expansion" or n == 0:
@@ -158,11 +131,16 @@ class Ladder:
         counts = [(int((strata == label).sum()), str(label)) for label in labels]
         return min(counts)
 
-    def linear(self, mask: Bools) -> tuple[Linear, str, str, EstimateType]:
-        """Sum over provinces of the domain's estimate, with method and reason."""
+    def linear(
+        self, mask: Bools, order: tuple[str, str] | None = None
+    ) -> tuple[Linear, str, str, EstimateType]:
+        """Sum over provinces of the domain's estimate, with method and reason.
+
+        `order` is an estimator and a reason in place of the provinces' choice.
+        """
         parts, kinds, reasons = [], [], []
         for group in np.unique(self.frame.group[mask]):
-            kind, reason = self.choice[str(group)]
+            kind, reason = order or self.choice[str(group)]
             parts.append(self._part(mask & (self.frame.group == group), kind))
             kinds.append(kind)
             reasons.append(reason)
@@ -188,7 +166,11 @@ class Ladder:
 
     def _part(self, mask: Bools, kind: str) -> Linear:
         inside = mask[self.sample.index]
-        if kind == "regression" and self.fit is not None and self.columns is not None:
+        if kind == "regression":
+            if self.fit is None or self.columns is None:
+                raise EstimationError(
+                    f"regression was ordered but cannot be fitted: {self.fit_problem}"
+                )
             return self.fit.greg(self.columns[mask].sum(axis=0), inside)
         if kind == "ratio":
             x = size_of(self.frame, self.rule.ratio_size)
@@ -201,10 +183,12 @@ class Ladder:
             )
         return expansion_linear(self.design, self.sample.y_ha, inside)
 
-    def direct(self, mask: Bools, note: str = "") -> Estimate | None:
+    def direct(
+        self, mask: Bools, note: str = "", order: tuple[str, str] | None = None
+    ) -> Estimate | None:
         """Design-based or assisted estimate; None where the sample cannot give one."""
         try:
-            linear, method, why, kind = self.linear(mask)
+            linear, method, why, kind = self.linear(mask, order)
             return finish(
                 linear,
                 self.strata,
@@ -219,7 +203,7 @@ class Ladder:
         except TooFewUnitsError:
             return None
 
-    def synthetic(self, mask: Bools, domain: str) -> Estimate | None:
+    def synthetic(self, mask: Bools, why: str) -> Estimate | None:
         """Estimate from the province's fit; None where the province has no positive segment."""
         group = str(self.frame.group[mask][0])
         return synthetic_estimate(
@@ -231,10 +215,78 @@ class Ladder:
             pool=self.pool,
             level=self.rule.level,
             min_rrmse=self.rule.min_synthetic_rrmse,
-            why=f"District {domain} has {int(mask[self.sample.index].sum())} sampled segments, "
-            f"fewer than {self.rule.min_segments_district}: taken from the fit of province "
-            f"{group}.",
+            why=f"{why} Taken from the fit of province {group}.",
         )
+
+    def models(self, kind: str) -> tuple[dict[str, Estimate], str]:
+        """District estimates of a small-area model by code, and why there are none.
+
+        One fit for all provinces of the frame, made when the first district asks for it.
+        """
+        if kind not in self._models:
+            if self.rng is None:
+                raise EstimationError(f"small-area model {kind!r} needs rng, a seeded generator")
+            try:
+                found = small_area_estimates(
+                    self.frame,
+                    self.sample,
+                    rng=self.rng,
+                    model="unit_level" if kind == "bhf" else kind,
+                    level=self.rule.level,
+                    n_draws=self.rule.small_area_draws,
+                )
+            except EstimationError as problem:
+                self._models[kind] = {}, str(problem)
+            else:
+                self._models[kind] = found, ""
+        return self._models[kind]
+
+    def _below(self, mask: Bools, code: str, n: int) -> Estimate | None:
+        """Figure of a district with too few segments: the model's, else the province's fit.
+
+        Neither is used where the province's whole sample holds no crop: no model may put
+        hectares into a province whose own total is "not detected".
+        """
+        in_group = (self.frame.group == self.frame.group[mask][0])[self.sample.index]
+        if not (self.sample.y_ha[in_group] > 0.0).any():
+            return None
+        why = (
+            f"District {code} has {n} sampled segments, fewer than "
+            f"{self.rule.min_segments_district}."
+        )
+        if self.rule.small_area in MODELS:
+            name = MODEL_NAMES[self.rule.small_area]
+            found, problem = self.models(self.rule.small_area)
+            if code in found:
+                return replace(found[code], why=f"{why} {found[code].why}")
+            why += f" The {name} was declared but cannot be fitted ({problem})."
+        return self.synthetic(mask, why)
+
+    def _forced(self, mask: Bools, code: str) -> Estimate | None:
+        """What the analyst ordered for this domain; None where nothing was."""
+        forced = self.rule.forced.get(code)
+        if forced is None:
+            return None
+        why = f"Ordered by the analyst: {forced.reason}"
+        if forced.method == "status_only":
+            return self._status(mask, why)
+        estimate: Estimate | None
+        problem = "its sample cannot give one"
+        if forced.method in MODELS:
+            found, problem = self.models(forced.method)
+            estimate = found.get(code)
+            if estimate is not None:
+                estimate = replace(estimate, why=f"{why} {estimate.why}")
+        elif forced.method == "synthetic":
+            estimate = self.synthetic(mask, why)
+        else:
+            estimate = self.direct(mask, order=(forced.method, why))
+        if estimate is None:
+            raise EstimationError(
+                f"domain {code}: {forced.method} was ordered but gives no figure ({problem}); "
+                "order another method or none"
+            )
+        return estimate
 
     def _status(self, mask: Bools, why: str) -> Estimate:
         inside = mask[self.sample.index]
@@ -261,9 +313,11 @@ class Ladder:
                 f"{unseen:.0%} of the domain could not be observed, more than "
                 f"{self.rule.max_unobserved_share:.0%}.",
             )
+        forced = self._forced(mask, code)
+        if forced is not None:
+            return forced
         n = int(mask[self.sample.index].sum())
         if level_name != "district":
-            # Measured: 88 to 92% instead of 95% (docs/coverage.md).
             thin = " With so few segments the interval covers less than it states."
             estimate = self.direct(mask, thin if n < THIN_PROVINCE else "")
             problem = "segments leave no residual to judge the error by" if n else "none observed"
@@ -272,7 +326,7 @@ class Ladder:
             estimate = self.direct(mask)
             if estimate is not None:
                 return estimate
-        estimate = self.synthetic(mask, code)
+        estimate = self._below(mask, code, n)
         if estimate is not None:
             return estimate
         if n > 0:

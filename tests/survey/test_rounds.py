@@ -46,6 +46,23 @@ def test_reads_a_round_and_locates_its_inputs(tmp_path: Path) -> None:
     assert read_round(tmp_path) == declared
 
 
+def test_the_model_of_thin_districts_and_orders(tmp_path: Path) -> None:
+    settings = read_round(write(tmp_path, GOOD)).estimation
+    assert settings.small_area_of(Crop.POPPY) == "two_part"
+    text = GOOD + 'small_area = { cannabis = "none" }\n'
+    text += "[[estimation.forced]]\n"
+    text += 'crop = "poppy"\ndomain = "MR0103"\nmethod = "expansion"\nreason = "seam"\n'
+    settings = read_round(write(tmp_path, text)).estimation
+    assert settings.small_area_of(Crop.CANNABIS) == "none"
+    assert settings.small_area_of(Crop.POPPY) == "two_part"
+    assert settings.forced[0].domain == "MR0103"
+    twice = text + text[text.index("[[") :]
+    with pytest.raises(ConfigError, match="forced twice"):
+        read_round(write(tmp_path, twice))
+    whole = read_round(write(tmp_path, GOOD + 'small_area = "bhf"\n')).estimation
+    assert whole.small_area_of(Crop.CANNABIS) == "bhf"
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [

@@ -7,6 +7,7 @@ import pytest
 
 from survey.errors import EstimationError, TooFewUnitsError
 from survey.estimation import (
+    Forced,
     Frame,
     LadderRule,
     Sample,
@@ -336,3 +337,164 @@ def test_a_perfect_map_gives_districts_without_residuals_a_floor():
     rows = by_id(estimate_ladder(perfect, sample, estimator="regression", rule=few))
     assert rows["district", "MR011"].se_ha == pytest.approx(0.25 * truth[inside].sum())
     assert reliability_of(rows["district", "MR010"]) is Reliability.NOT_DETECTED
+
+
+def thin(seed=2):
+    """Two provinces; district MR010 keeps 3 of its segments, MR023 none."""
+    frame, truth = landscape()
+    sample = draw(frame, truth, 30, seed)
+    home = frame.domain[sample.index]
+    keep = home != "MR023"
+    keep[np.flatnonzero(home == "MR010")[3:]] = False
+    return frame, Sample(index=sample.index[keep], y_ha=sample.y_ha[keep])
+
+
+@pytest.mark.parametrize(
+    ("small_area", "method"), [("two_part", "two_part_linear"), ("bhf", "bhf_eblup")]
+)
+def test_thin_districts_take_the_declared_model(small_area, method):
+    frame, sample = thin()
+    rule = LadderRule(small_area=small_area, small_area_draws=100)
+    got = by_id(
+        estimate_ladder(
+            frame, sample, estimator="regression", rule=rule, rng=np.random.default_rng(1)
+        )
+    )
+    plain = by_id(estimate_ladder(frame, sample, estimator="regression"))
+    few, none = got["district", "MR010"], got["district", "MR023"]
+    assert few.method == none.method == method
+    assert few.estimate_type is EstimateType.SMALL_AREA
+    assert none.estimate_type is EstimateType.SYNTHETIC
+    assert "MR010 has 3 sampled segments, fewer than 10" in few.why
+    assert reliability_of(few) in {Reliability.INDICATIVE, Reliability.SUPPRESSED}
+    # Everything with segments enough, and every total, is as without a model.
+    assert {key for key in got if got[key] != plain[key]} == {
+        ("district", "MR010"),
+        ("district", "MR023"),
+    }
+
+
+def test_the_model_is_drawn_from_the_given_stream():
+    frame, sample = thin()
+    rule = LadderRule(small_area="two_part", small_area_draws=100)
+    one, two, other = (
+        estimate_ladder(
+            frame, sample, estimator="regression", rule=rule, rng=np.random.default_rng(seed)
+        )
+        for seed in (1, 1, 2)
+    )
+    assert [repr(row) for row in one] == [repr(row) for row in two]
+    # Other draws move limits, not the value.
+    assert by_id(one)["district", "MR010"].value_ha == by_id(other)["district", "MR010"].value_ha
+    assert one != other
+    with pytest.raises(EstimationError, match="needs rng"):
+        estimate_ladder(frame, sample, estimator="regression", rule=rule)
+
+
+def test_a_model_that_cannot_be_fitted_leaves_the_synthetic_figure_and_says_so():
+    frame, sample = thin()
+    y = np.zeros(sample.size)
+    y[np.flatnonzero(frame.group[sample.index] == "MR01")[-4:]] = 2.0
+    rule = LadderRule(small_area="two_part", small_area_draws=100)
+    got = by_id(
+        estimate_ladder(
+            frame,
+            Sample(index=sample.index, y_ha=y),
+            estimator="ratio",
+            rule=rule,
+            rng=np.random.default_rng(1),
+        )
+    )
+    few = got["district", "MR010"]
+    assert few.method == "synthetic_ratio"
+    assert "was declared but cannot be fitted (the crop was found in 4" in few.why
+
+
+def test_no_model_puts_crop_into_a_province_without_finds():
+    frame, sample = thin()
+    y = np.where(frame.group[sample.index] == "MR01", 0.0, sample.y_ha)
+    rule = LadderRule(small_area="two_part", small_area_draws=100)
+    got = by_id(
+        estimate_ladder(
+            frame,
+            Sample(index=sample.index, y_ha=y),
+            estimator="ratio",
+            rule=rule,
+            rng=np.random.default_rng(1),
+        )
+    )
+    assert reliability_of(got["district", "MR010"]) is Reliability.NOT_DETECTED
+    assert reliability_of(got["district", "MR011"]) is Reliability.NOT_DETECTED
+    assert got["district", "MR023"].method == "two_part_linear"
+
+
+def test_the_analyst_orders_a_method_and_it_is_recorded():
+    frame, sample = thin()
+    forced = {
+        "MR010": Forced(method="expansion", reason="agreed with the agency"),
+        "MR011": Forced(method="synthetic", reason="visits fled"),
+        "MR012": Forced(method="two_part", reason="one outlier"),
+        "MR013": Forced(method="status_only", reason="contested"),
+        "MR02": Forced(method="ratio", reason="map has a seam"),
+    }
+    rule = LadderRule(forced=forced, small_area_draws=100)
+    got = by_id(
+        estimate_ladder(
+            frame, sample, estimator="regression", rule=rule, rng=np.random.default_rng(1)
+        )
+    )
+    methods = {
+        "MR010": "expansion_total",
+        "MR011": "synthetic_regression",
+        "MR012": "two_part_linear",
+        "MR013": "none",
+        "MR021": "ratio_total_combined",
+    }
+    for code, method in methods.items():
+        estimate = got["district", code]
+        assert estimate.method == method
+        assert "Ordered by the analyst: " in estimate.why
+    assert got["province", "MR02"].method == "ratio_total_combined"
+    assert got["province", "MR01"].method == "regression_total"
+    provinces = [got["province", code].value_ha for code in ("MR01", "MR02")]
+    assert got["country", "country"].value_ha == pytest.approx(sum(provinces))
+
+
+@pytest.mark.parametrize(
+    ("code", "method", "message"),
+    [
+        ("MR99", "ratio", "no district or province"),
+        ("MR01", "two_part", "districts only"),
+        ("MR023", "expansion", "gives no figure"),
+        ("MR011", "bhf", "gives no figure"),
+        ("MR011", "regression", "cannot be fitted"),
+    ],
+)
+def test_an_order_that_cannot_be_carried_out_is_refused(code, method, message):
+    frame, sample = thin()
+    bare = Frame(
+        segment_id=frame.segment_id,
+        stratum=frame.stratum,
+        domain=frame.domain,
+        group=frame.group,
+        risk_ha=frame.risk_ha,
+    )
+    y = np.zeros(sample.size) if method == "bhf" else sample.y_ha
+    rule = LadderRule(forced={code: Forced(method=method, reason="test")})
+    with pytest.raises(EstimationError, match=message):
+        estimate_ladder(
+            bare,
+            Sample(index=sample.index, y_ha=y),
+            estimator="expansion",
+            rule=rule,
+            rng=np.random.default_rng(1),
+        )
+
+
+def test_orders_and_models_that_do_not_exist():
+    with pytest.raises(EstimationError, match="unknown"):
+        Forced(method="best", reason="x")
+    with pytest.raises(EstimationError, match="reason"):
+        Forced(method="ratio", reason=" ")
+    with pytest.raises(EstimationError, match="small_area 'best'"):
+        LadderRule(small_area="best")
