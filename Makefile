@@ -37,6 +37,6 @@ format:
 
 clean:
 	@if [ -x $(BIN)/adsurvey ]; then $(RUN) $(BIN)/adsurvey database remove; fi
-	rm -rf .venv .cache .adsurvey rounds/demo .ruff_cache .mypy_cache .pytest_cache .import_linter_cache .hypothesis .coverage* dist
+	rm -rf .venv .cache .adsurvey rounds/demo .ruff_cache .mypy_cache .pytest_cache .import_linter_cache .hypothesis .coverage* dist tests/engine/node_modules
 	@rmdir rounds 2>/dev/null || true
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
