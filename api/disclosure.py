@@ -12,16 +12,9 @@ import pandas as pd
 
 from api.errors import RunFolderError
 
-__all__ = ["DISTRICT_COLUMNS", "PROJECT_COLUMNS", "require_emptied"]
+__all__ = ["DISTRICT_COLUMNS", "PROJECT_COLUMNS", "TOTAL_COLUMNS", "require_emptied"]
 
-#: Columns of published districts, in order. What is not named here does not leave.
-DISTRICT_COLUMNS: tuple[str, ...] = (
-    "crop",
-    "harvest_year",
-    "district_pcode",
-    "district_name",
-    "province_pcode",
-    "province_name",
+_FIGURE: tuple[str, ...] = (
     "reference_date",
     "value_ha",
     "se_ha",
@@ -38,6 +31,24 @@ DISTRICT_COLUMNS: tuple[str, ...] = (
     "status",
     "unobserved_share",
     "disclosure",
+)
+#: Columns of published layers, in order. What is not named here does not leave.
+DISTRICT_COLUMNS: tuple[str, ...] = (
+    "crop",
+    "harvest_year",
+    "district_pcode",
+    "district_name",
+    "province_pcode",
+    "province_name",
+    *_FIGURE,
+)
+TOTAL_COLUMNS: tuple[str, ...] = (
+    "crop",
+    "harvest_year",
+    "admin_level",
+    "domain_id",
+    "domain_name",
+    *_FIGURE,
 )
 PROJECT_COLUMNS: tuple[str, ...] = (
     "project_id",
@@ -59,8 +70,10 @@ PROJECT_COLUMNS: tuple[str, ...] = (
     "method",
     "disclosure",
 )
+_TELLING_FIGURE = ("value_ha", "se_ha", "ci_low_ha", "ci_high_ha", "cv")
 _TELLING: Mapping[str, Sequence[str]] = {
-    "district_estimates": ("value_ha", "se_ha", "ci_low_ha", "ci_high_ha", "cv"),
+    "district_estimates": _TELLING_FIGURE,
+    "total_estimates": _TELLING_FIGURE,
     "projects": ("latest_value", "latest_ci_low", "latest_ci_high", "n_respondents"),
 }
 

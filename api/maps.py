@@ -10,7 +10,7 @@ import base64
 import html
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -65,7 +65,10 @@ def class_breaks(values: Sequence[float], *, n_classes: int = len(_COLOURS)) -> 
 
 
 def district_map(
-    estimates: gpd.GeoDataFrame, projects: gpd.GeoDataFrame, heading: MapTitle
+    estimates: gpd.GeoDataFrame,
+    totals: pd.DataFrame,
+    projects: gpd.GeoDataFrame,
+    heading: MapTitle,
 ) -> str:
     """HTML of a self-contained map of the published districts and projects.
 
@@ -73,6 +76,8 @@ def district_map(
     ----------
     estimates : GeoDataFrame
         Layer `district_estimates` of a run, EPSG:4326.
+    totals : DataFrame
+        Rows of provinces and the country; the country's stand in the heading.
     projects : GeoDataFrame
         Layer `projects` of a run, EPSG:4326; may be empty.
 
@@ -114,7 +119,7 @@ def district_map(
         _add_projects(page, projects)
     folium.LayerControl(collapsed=False).add_to(page)
     root: Any = page.get_root()
-    root.html.add_child(Element(_frame(heading, legends)))
+    root.html.add_child(Element(_frame(heading, totals, legends)))
     return _self_contained(root.render())
 
 
@@ -184,7 +189,7 @@ def _facts(row: dict[str, Any], heading: MapTitle) -> dict[str, str]:
     return {label: html.escape(value) for label, value in facts.items()}
 
 
-def _figure(row: dict[str, Any]) -> str:
+def _figure(row: Mapping[str, Any] | pd.Series) -> str:
     value = float(row["value_ha"])
     if row["disclosure"]:
         return f"not published: {row['disclosure']}"
@@ -229,12 +234,18 @@ def _legend(crop: str, breaks: Sequence[float]) -> str:
     return f"<h4>{html.escape(crop)}, hectares</h4><ul>{''.join(rows)}</ul>"
 
 
-def _frame(heading: MapTitle, legends: Sequence[str]) -> str:
+def _frame(heading: MapTitle, totals: pd.DataFrame, legends: Sequence[str]) -> str:
+    country = totals.loc[totals["admin_level"] == "country"]
+    lines = ""
+    for _, row in country.iterrows():
+        care = ", indicative" if row["reliability"] == "indicative" else ""
+        lines += f"<li>{html.escape(str(row['crop']))}: {html.escape(_figure(row))}{care}</li>"
     return (
         '<div id="heading"><h2>'
         f"{html.escape(heading.title)}</h2><p>Harvest {heading.harvest_year}, reference date "
         f"{html.escape(heading.reference_date)}. Every figure is an estimate with a 95% interval; "
-        "grey is not zero: no figure is published there.</p></div>"
+        "grey is not zero: no figure is published there.</p>"
+        f"<h4>Whole country</h4><ul>{lines}</ul></div>"
         f'<div id="legend">{"".join(legends)}'
         "<h4>Dashed blue</h4><ul><li>AD project</li></ul></div>"
     )
@@ -247,8 +258,9 @@ html, body { height: 100%; margin: 0; font: 14px/1.4 system-ui, sans-serif; }
   border-radius: 6px; box-shadow: 0 1px 4px #0006; max-width: 22rem; }
 #heading { left: 60px; top: 10px; } #heading h2 { margin: 0 0 4px; font-size: 16px; }
 #heading p { margin: 0; font-size: 12px; }
-#legend { left: 10px; bottom: 40px; } #legend h4 { margin: 4px 0; }
-#legend ul { list-style: none; margin: 0; padding: 0; }
+#heading h4, #legend h4 { margin: 4px 0; }
+#legend { left: 10px; bottom: 40px; }
+#heading ul, #legend ul { list-style: none; margin: 0; padding: 0; }
 #legend i { display: inline-block; width: 18px; height: 12px; margin-right: 6px;
   border: 1px solid #888; vertical-align: middle; }
 .leaflet-popup-content table { border-collapse: collapse; }

@@ -32,6 +32,10 @@ _TITLES = {
         "Hectares per district",
         "Estimated hectares of a crop in a district, with interval, n, method and reliability",
     ),
+    "published.total_estimate": (
+        "Hectares per province and for the country",
+        "Estimated hectares of a crop in a province or the country, like those of districts",
+    ),
     "published.project_indicator": (
         "Alternative-development projects",
         "An indicator of a project: baseline, target, latest value with interval and n",

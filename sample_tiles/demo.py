@@ -113,7 +113,11 @@ def check(address: str) -> None:
     """Ask the endpoints that the map, QGIS and an analyst use; any odd answer ends the demo."""
     print(f"\nChecking {address}")
     collections = json.loads(get(f"{address}/ogc/collections"))["collections"]
-    wanted = {"published.district_estimate", "published.project_indicator"}
+    wanted = {
+        "published.district_estimate",
+        "published.total_estimate",
+        "published.project_indicator",
+    }
     missing = wanted - {collection["id"] for collection in collections}
     if missing:
         sys.exit(f"collections missing from the service: {', '.join(sorted(missing))}")

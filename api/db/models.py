@@ -10,7 +10,7 @@ from sqlalchemy import Date, DateTime, ForeignKey, MetaData, Text, UniqueConstra
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-__all__ = ["Base", "DistrictEstimate", "ProjectIndicator", "RasterLayer", "Run"]
+__all__ = ["Base", "DistrictEstimate", "ProjectIndicator", "RasterLayer", "Run", "TotalEstimate"]
 
 
 class Base(DeclarativeBase):
@@ -51,19 +51,12 @@ class _OfRun:
     )
 
 
-class DistrictEstimate(_OfRun, Base):
-    """Hectares of one crop in one district, emptied where they must not be shown."""
-
-    __tablename__ = "district_estimate"
-    __table_args__ = {"schema": "published"}  # noqa: RUF012
+class _Figure(_OfRun):
+    """Hectares of one crop in one domain, emptied where they must not be shown."""
 
     id: Mapped[str] = mapped_column(primary_key=True)
     crop: Mapped[str]
     harvest_year: Mapped[int]
-    district_pcode: Mapped[str] = mapped_column(index=True)
-    district_name: Mapped[str]
-    province_pcode: Mapped[str]
-    province_name: Mapped[str]
     reference_date: Mapped[date] = mapped_column(Date)
     value_ha: Mapped[float | None]
     se_ha: Mapped[float | None]
@@ -81,6 +74,29 @@ class DistrictEstimate(_OfRun, Base):
     unobserved_share: Mapped[float]
     disclosure: Mapped[str]
     geom: Mapped[Any] = mapped_column(Geometry("MULTIPOLYGON", srid=4326, spatial_index=True))
+
+
+class DistrictEstimate(_Figure, Base):
+    """Hectares of one crop in one district."""
+
+    __tablename__ = "district_estimate"
+    __table_args__ = {"schema": "published"}  # noqa: RUF012
+
+    district_pcode: Mapped[str] = mapped_column(index=True)
+    district_name: Mapped[str]
+    province_pcode: Mapped[str]
+    province_name: Mapped[str]
+
+
+class TotalEstimate(_Figure, Base):
+    """Hectares of one crop in one province or the country."""
+
+    __tablename__ = "total_estimate"
+    __table_args__ = {"schema": "published"}  # noqa: RUF012
+
+    admin_level: Mapped[str]
+    domain_id: Mapped[str]
+    domain_name: Mapped[str]
 
 
 class ProjectIndicator(_OfRun, Base):

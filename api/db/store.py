@@ -23,8 +23,8 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError
 
 from api.db.cluster import WEB_ROLE, PrivateCluster
-from api.db.models import DistrictEstimate, ProjectIndicator, RasterLayer, Run
-from api.disclosure import DISTRICT_COLUMNS, PROJECT_COLUMNS, require_emptied
+from api.db.models import DistrictEstimate, ProjectIndicator, RasterLayer, Run, TotalEstimate
+from api.disclosure import DISTRICT_COLUMNS, PROJECT_COLUMNS, TOTAL_COLUMNS, require_emptied
 from api.errors import DatabaseError, RunFolderError
 from api.settings import Settings
 from imagery.raster import open_raster
@@ -162,6 +162,7 @@ def load_run(engine: Engine, folder: Path) -> LoadReport:
     publish = folder / "publish"
     record = _record(publish / "run.json")
     districts = _layer(publish / "districts.gpkg", "district_estimates", DISTRICT_COLUMNS)
+    totals = _layer(publish / "districts.gpkg", "total_estimates", TOTAL_COLUMNS)
     projects = _layer(publish / "districts.gpkg", "projects", PROJECT_COLUMNS)
     run_id, year = str(record["run_id"]), int(record["harvest_year"])
     # Ids of projects and layers are unique within a country only.
@@ -188,6 +189,10 @@ def load_run(engine: Engine, folder: Path) -> LoadReport:
         for row in rows:
             row["id"] = f"{row['district_pcode']}-{row['crop']}-{row['harvest_year']}"
         connection.execute(insert(DistrictEstimate), rows)
+        sums = _rows(totals, TOTAL_COLUMNS, run_id)
+        for row in sums:
+            row["id"] = f"{place}-{row['domain_id']}-{row['crop']}-{row['harvest_year']}"
+        connection.execute(insert(TotalEstimate), sums)
         indicators = _rows(projects, PROJECT_COLUMNS, run_id) if len(projects) else []
         for row in indicators:
             row["harvest_year"] = year

@@ -58,11 +58,14 @@ def write_publish(
     farmers = _withheld(_aggregate(declared, inputs, "district_pcode"), reason)
     projects = _projects(declared, inputs, districts, reason)
 
+    totals = _totals(rows.loc[rows["admin_level"] != "district"], inputs.districts)
+
     path = publish / "districts.gpkg"
     layer.to_file(path, layer="district_estimates", driver="GPKG")
+    totals.to_file(path, layer="total_estimates", driver="GPKG")
     projects.to_file(path, layer="projects", driver="GPKG")
     _write_csv(layer.drop(columns="geometry"), publish / "districts.csv")
-    _write_csv(rows.loc[rows["admin_level"] != "district"], publish / "provinces.csv")
+    _write_csv(totals.drop(columns="geometry"), publish / "provinces.csv")
     _write_csv(projects.drop(columns="geometry"), publish / "projects.csv")
     _write_csv(farmers, publish / "farmers.csv")
     heading = MapTitle(
@@ -70,10 +73,27 @@ def write_publish(
         harvest_year=declared.survey.harvest_year,
         reference_date=reference_date,
     )
-    (publish / "map.html").write_text(district_map(layer, projects, heading), encoding="utf-8")
+    (publish / "map.html").write_text(
+        district_map(layer, totals, projects, heading), encoding="utf-8"
+    )
     record = {**record, "created_at": datetime.now(UTC).isoformat(timespec="seconds")}
     (publish / "run.json").write_text(
         json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
+
+
+def _totals(rows: pd.DataFrame, districts: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
+    """Figures of provinces and the country on the union of their districts."""
+    shapes = districts.to_crs("EPSG:4326").geometry
+    of_province = shapes.groupby(districts["province_pcode"]).apply(lambda own: own.union_all())
+    whole = shapes.union_all()
+    return gpd.GeoDataFrame(
+        rows,
+        geometry=[
+            whole if level == "country" else of_province.loc[code]
+            for level, code in zip(rows["admin_level"], rows["domain_id"], strict=True)
+        ],
+        crs="EPSG:4326",
     )
 
 

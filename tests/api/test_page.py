@@ -71,6 +71,9 @@ def test_a_click_on_a_district_shows_its_figure(
         assert word in detail
     assert "hectares" in page.inner_text("#legend")
     assert page.locator("#districts tbody tr").count() == 8
+    assert page.locator("#totals tbody tr").count() == 3
+    page.click("#totals tbody tr:first-child button")
+    assert "country" in page.inner_text("#detail")
     page.screenshot(path=tmp_path / "map.png")
     page.click("text=cannabis")
     assert "cannabis" in page.inner_text("#legend")

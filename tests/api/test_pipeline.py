@@ -73,7 +73,7 @@ def test_nothing_published_is_finer_than_a_district_or_names_a_respondent(finish
     package = published(result) / "districts.gpkg"
     with sqlite3.connect(package) as database:
         layers = {row[0] for row in database.execute("select table_name from gpkg_contents")}
-    assert layers == {"district_estimates", "projects"}
+    assert layers == {"district_estimates", "total_estimates", "projects"}
     outlines = [shape.wkb for shape in districts.geometry.normalize()]
     for layer in layers:
         table = gpd.read_file(package, layer=layer)

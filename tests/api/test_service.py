@@ -187,6 +187,7 @@ def test_owslib_reads_collections_and_items(address: str) -> None:
     assert set(service.feature_collections()) == {
         "published.district_estimate",
         "published.project_indicator",
+        "published.total_estimate",
     }
     page = service.collection_items("published.district_estimate", limit=5)
     assert page["numberReturned"] == 5

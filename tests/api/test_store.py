@@ -54,6 +54,7 @@ def test_loading_again_changes_nothing_and_a_new_run_takes_its_place(
     assert report.replaced == loaded.run_id
     assert count(engine, "restricted.run") == 1
     assert count(engine, "published.district_estimate") == 16
+    assert count(engine, "published.total_estimate") == 6
     assert count(engine, "published.project_indicator") == 8
     changed["run_id"] = loaded.run_id
     record.write_text(json.dumps(changed))

@@ -1,6 +1,7 @@
 // The live map: published districts and projects as vector tiles, a table beside it for keyboard
 // and screen reader. Every text goes in by textContent; nothing is loaded from another host.
 const DISTRICTS = '/ogc/collections/published.district_estimate';
+const TOTALS = '/ogc/collections/published.total_estimate';
 const PROJECTS = '/ogc/collections/published.project_indicator';
 const COLOURS = ['#ffffb2', '#fecc5c', '#fd8d3c', '#f03b20', '#bd0026']; // ColorBrewer YlOrRd
 const RELIABILITY = {
@@ -22,6 +23,7 @@ const INDICATORS = {
 const byId = (id) => document.getElementById(id);
 const state = { crop: null, measure: 'hectares', chosen: null, breaks: [] };
 let districts = [];
+let totals = []; // provinces and the country
 let projects = new Map();
 let map = null; // null until its layers exist
 let drawing = null;
@@ -109,12 +111,20 @@ function facts(pairs) {
   return list;
 }
 
-function showDistrict(row, focus) {
-  state.chosen = row.district_pcode;
+const keyOf = (row) => row.district_pcode ?? `${row.admin_level} ${row.domain_id}`;
+
+function nameOf(row) {
+  if (row.district_name) return row.district_name;
+  return row.admin_level === 'country' ? 'Country' : row.domain_name;
+}
+
+function showFigure(row, focus) {
+  state.chosen = keyOf(row);
   const box = byId('detail');
+  const place = row.province_name ?? row.admin_level;
   box.replaceChildren(
-    element('h3', row.district_name),
-    element('div', `${row.crop}, ${row.province_name}, harvest ${row.harvest_year}`, 'muted'),
+    element('h3', nameOf(row)),
+    element('div', `${row.crop}, ${place}, harvest ${row.harvest_year}`, 'muted'),
     element('div', figure(row), 'figure'),
     element('div', interval(row)),
     facts([
@@ -182,20 +192,26 @@ function swatchOf(row) {
 function refreshTable() {
   const rows = districts.filter((row) => row.crop === state.crop)
     .sort((a, b) => (b.value_ha ?? -1) - (a.value_ha ?? -1) || a.district_name.localeCompare(b.district_name));
-  byId('districts').tBodies[0].replaceChildren(...rows.map((row) => {
-    const line = element('tr');
-    if (row.district_pcode === state.chosen) line.className = 'chosen';
-    const name = element('td');
-    const button = element('button', row.district_name);
-    button.type = 'button';
-    button.addEventListener('click', () => showDistrict(row, true));
-    name.append(element('span', '', `tag ${swatchOf(row)}`), button);
-    let value = '–';
-    if (row.reliability === 'not_detected' && Number.isFinite(row.ci_high_ha)) value = `< ${number(row.ci_high_ha)}`;
-    else if (Number.isFinite(row.value_ha)) value = `${number(row.value_ha)} (${number(row.ci_low_ha)}–${number(row.ci_high_ha)})`;
-    line.append(name, element('td', value, 'number'), element('td', row.disclosure ? 'withheld' : row.reliability.replace('_', ' ')));
-    return line;
-  }));
+  byId('districts').tBodies[0].replaceChildren(...rows.map((row) => tableRow(row, swatchOf(row))));
+  const order = (row) => (row.admin_level === 'country' ? '' : row.domain_name);
+  byId('totals').tBodies[0].replaceChildren(...totals.filter((row) => row.crop === state.crop)
+    .sort((a, b) => order(a).localeCompare(order(b))).map((row) => tableRow(row)));
+}
+
+function tableRow(row, swatch) {
+  const line = element('tr');
+  if (keyOf(row) === state.chosen) line.className = 'chosen';
+  const name = element('td');
+  const button = element('button', nameOf(row));
+  button.type = 'button';
+  button.addEventListener('click', () => showFigure(row, true));
+  if (swatch) name.append(element('span', '', `tag ${swatch}`));
+  name.append(button);
+  let value = '–';
+  if (row.reliability === 'not_detected' && Number.isFinite(row.ci_high_ha)) value = `< ${number(row.ci_high_ha)}`;
+  else if (Number.isFinite(row.value_ha)) value = `${number(row.value_ha)} (${number(row.ci_low_ha)}–${number(row.ci_high_ha)})`;
+  line.append(name, element('td', value, 'number'), element('td', row.disclosure ? 'withheld' : row.reliability.replace('_', ' ')));
+  return line;
 }
 
 function refresh() {
@@ -211,8 +227,8 @@ function refresh() {
     map.setPaintProperty('fill', 'fill-color', fillColour());
     map.setFilter('chosen', ['all', ofCrop, ['==', ['get', 'district_pcode'], state.chosen ?? '']]);
   }
-  const chosen = rows.find((row) => row.district_pcode === state.chosen);
-  if (chosen) showDistrict(chosen, false);
+  const chosen = [...rows, ...totals].find((row) => row.crop === state.crop && keyOf(row) === state.chosen);
+  if (chosen) showFigure(chosen, false);
   else refreshTable();
 }
 
@@ -260,7 +276,7 @@ function addLayers(classMap) {
   map.on('click', 'fill', (event) => {
     const code = event.features[0].properties.district_pcode;
     const row = districts.find((one) => one.crop === state.crop && one.district_pcode === code);
-    if (row) showDistrict(row, false);
+    if (row) showFigure(row, false);
   });
   map.on('mouseenter', 'fill', () => { map.getCanvas().style.cursor = 'pointer'; });
   map.on('mouseleave', 'fill', () => { map.getCanvas().style.cursor = ''; });
@@ -294,8 +310,9 @@ async function ask(path) {
 }
 
 async function start() {
-  const [districtAnswer, projectAnswer, layers] = await Promise.all([
+  const [districtAnswer, totalAnswer, projectAnswer, layers] = await Promise.all([
     ask(`${DISTRICTS}/items?limit=1000&bbox-only=true`),
+    ask(`${TOTALS}/items?limit=1000&bbox-only=true`),
     ask(`${PROJECTS}/items?limit=1000&bbox-only=true`),
     ask('/layers'),
   ]);
@@ -308,6 +325,7 @@ async function start() {
   byId('year').textContent = `harvest ${year}`;
   const current = features.filter((f) => f.properties.harvest_year === year);
   districts = current.map((f) => f.properties);
+  totals = totalAnswer.features.map((f) => f.properties).filter((row) => row.harvest_year === year);
   projectAnswer.features.forEach(({ properties }) => {
     if (!projects.has(properties.project_id)) projects.set(properties.project_id, []);
     projects.get(properties.project_id).push(properties);
