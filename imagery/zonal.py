@@ -32,6 +32,7 @@ __all__ = ["TrainingTable", "class_hectares", "training_pixels"]
 # Side of a block: exact coverage holds a number for every pixel and zone, burning none.
 _BLOCK = {"exact": 512, "centre": 4096}
 _CELL = 256
+_FEW_CODES = 12
 # Straight edges bend when reprojected; vertices this dense keep them in place (degrees, metres).
 _DENSE = {True: 0.005, False: 500.0}
 # Pixels mostly outside their plot show something else.
@@ -94,23 +95,25 @@ def class_hectares(
         raise GridError(f"method {method!r} is not known; choose from {', '.join(_BLOCK)}")
     with open_raster(class_map) as dataset:
         grid = Grid.of(dataset, source=class_map.name)
-        shapes = _on_grid(zones, grid, source=class_map.name)
-        areas = PixelAreas(grid)
-        sums = np.zeros((len(zones), 256))
-        for near, part in _parts(shapes, grid, _BLOCK[method]):
+    shapes = _on_grid(zones, grid, source=class_map.name)
+    areas = PixelAreas(grid)
+    sums = np.zeros((len(zones), 256))
+    for near, part in _parts(shapes, grid, _BLOCK[method]):
+        # Closed again at once: GDAL burns shapes several times slower under its cache limit.
+        with open_raster(class_map) as dataset:
             codes = read_block(dataset, part, indexes=1)
-            if method == "centre":
-                for zone in near:
-                    sums[zone] += _by_centre(shapes[zone], grid, part, codes, areas)
-                continue
-            area, flat = areas.of(part).ravel(), codes.ravel()
-            for zone, pixel, share in _coverage(shapes, near, grid, part):
-                sums[zone] += np.bincount(flat[pixel], weights=share * area[pixel], minlength=256)
-    whole = geodesic_area_ha(zones.geometry.to_numpy(), zones.crs)
-    outside = np.maximum(whole - sums.sum(axis=1), 0.0)
-    # What is left over is rounding, or pixel edges, unless the raster ends inside.
-    ends_inside = ~shapely.covered_by(shapes, shapely.box(*grid.bounds))
-    sums[:, UNOBSERVED] += np.where(ends_inside & (outside > 1e-4 * whole), outside, 0.0)
+        if method == "centre":
+            for zone in near:
+                sums[zone] += _by_centre(shapes[zone], grid, part, codes, areas)
+            continue
+        area, flat = areas.of(part).ravel(), codes.ravel()
+        for zone, pixel, share in _coverage(shapes, near, grid, part):
+            sums[zone] += np.bincount(flat[pixel], weights=share * area[pixel], minlength=256)
+    # Land that the raster does not reach; for zones inside it what is left over is rounding.
+    beyond = np.flatnonzero(~shapely.covered_by(shapes, shapely.box(*grid.bounds)))
+    whole = geodesic_area_ha(zones.geometry.to_numpy()[beyond], zones.crs)
+    outside = np.maximum(whole - sums[beyond].sum(axis=1), 0.0)
+    sums[beyond, UNOBSERVED] += np.where(outside > 1e-4 * whole, outside, 0.0)
     rows, codes_found = np.nonzero(sums)
     return pd.DataFrame(
         {
@@ -230,6 +233,7 @@ def _by_centre(
     )
     row, col = own.row - part.row, own.col - part.col
     inside = codes[row : row + own.rows, col : col + own.cols] * burnt
+    highest = int(inside.max(initial=0))
     # Pixels of a cell this small have the same area to 1e-4, and whole numbers add faster.
     tops, lefts = np.arange(0, own.rows, _CELL), np.arange(0, own.cols, _CELL)
     area = areas.at(
@@ -239,11 +243,21 @@ def _by_centre(
     for i, top in enumerate(tops):
         for j, left in enumerate(lefts):
             cell = slice(top, top + _CELL), slice(left, left + _CELL)
-            count = np.bincount(inside[cell].ravel(), minlength=256)
+            count = _count(inside[cell], highest)
             # Outside the shape the product is 0 too: what class 0 really has is the rest.
             count[UNOBSERVED] = np.count_nonzero(burnt[cell]) - int(count[1:].sum())
             sums += count * area[i, j]
     return sums
+
+
+def _count(codes: npt.NDArray[np.uint8], highest: int) -> npt.NDArray[np.int64]:
+    """Pixels of each code (256,) above 0; for a few codes comparing is faster than counting."""
+    if highest > _FEW_CODES:
+        return np.bincount(codes.ravel(), minlength=256)
+    count = np.zeros(256, dtype=np.int64)
+    for code in range(1, highest + 1):
+        count[code] = np.count_nonzero(codes == code)
+    return count
 
 
 def _coverage(

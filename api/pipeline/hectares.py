@@ -59,7 +59,7 @@ def map_hectares(
     progress("Measuring", 0, 2)
     per_segment = class_hectares(class_map, inputs.frame, "segment_id")
     progress("Measuring", 1, 2)
-    per_district = class_hectares(class_map, inputs.districts, "district_pcode")
+    per_district = class_hectares(class_map, inputs.districts, "district_pcode", method="centre")
     names = {0: "unobserved", **{code + 1: name for code, name in enumerate(model.class_names)}}
     per_district.assign(class_name=per_district["class_code"].map(names)).to_csv(
         restricted / "district_map.csv", index=False
