@@ -13,6 +13,7 @@ import lightgbm
 import numpy as np
 import numpy.typing as npt
 
+from imagery.engines import Predict, fastest
 from imagery.errors import TrainingError
 
 __all__ = ["CANDIDATES", "CropModel", "TreeSettings", "fit_crop_model"]
@@ -95,15 +96,29 @@ class CropModel:
         float32 array (n, k)
             Columns in the order of `class_names`; rows sum to one.
         """
-        if features.shape[1] != self.n_features:
-            raise TrainingError(
-                f"pixels have {features.shape[1]} features, the model was trained on "
-                f"{self.n_features}; use the same scenes, indices and order"
-            )
-        if not len(features):
-            return np.empty((0, len(self.class_names)), dtype=np.float32)
-        scores = self.booster.predict(features, num_threads=_PREDICTION_THREADS)
-        return np.asarray(scores, dtype=np.float32)
+        return self.predictor(is_small=True)(features)
+
+    def predictor(self, *, is_small: bool = False) -> Predict:
+        """A function like `predict_proba`, by the fastest engine that is installed.
+
+        Parameters
+        ----------
+        is_small : bool
+            Predict with LightGBM at once: so few pixels do not repay compiling the trees.
+        """
+        engine = fastest(self.booster, threads=_PREDICTION_THREADS, is_small=is_small)
+
+        def predict(features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+            if features.shape[1] != self.n_features:
+                raise TrainingError(
+                    f"pixels have {features.shape[1]} features, the model was trained on "
+                    f"{self.n_features}; use the same scenes, indices and order"
+                )
+            if not len(features):
+                return np.empty((0, len(self.class_names)), dtype=np.float32)
+            return engine(features)
+
+        return predict
 
     def save(self, folder: Path) -> None:
         """Write `model.txt` (trees as text) and `model.json` (card); neither can execute code."""

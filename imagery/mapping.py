@@ -30,6 +30,8 @@ __all__ = [
 UNOBSERVED = 0
 #: Band that says where an orthomosaic has pixels; it is no feature.
 ALPHA = "alpha"
+# Pixels from which compiling a model's trees takes less time than it saves.
+_WORTH_COMPILING = 4_000_000
 _NO_PROBABILITY = 255
 
 # Divisors of the tiles on disk, so that none is read or written in parts by two rows of blocks.
@@ -214,6 +216,8 @@ def map_scenes(
     }
     tags = {f"CLASS_{code}": name for code, name in enumerate(model.class_names, start=1)}
     position = [model.class_names.index(c) if c in model.class_names else None for c in crops]
+    n_pixels = stack.grid.shape[0] * stack.grid.shape[1]
+    predict = model.predictor(is_small=n_pixels < _WORTH_COMPILING)
     with ExitStack() as files:
         classes = files.enter_context(
             CogWriter(
@@ -233,7 +237,7 @@ def map_scenes(
             code = np.full(block.shape, UNOBSERVED, dtype=np.uint8)
             percent = np.full((len(crops), *block.shape), _NO_PROBABILITY, dtype=np.uint8)
             if observed.any():
-                scores = model.predict_proba(np.ascontiguousarray(features[:, observed].T))
+                scores = predict(np.ascontiguousarray(features[:, observed].T))
                 code[observed] = scores.argmax(axis=1).astype(np.uint8) + 1
                 for band, column in enumerate(position):
                     if column is not None:
