@@ -1,0 +1,163 @@
+"""Real images of other kinds through the chain: degrees, monthly composites, shifted grids.
+
+    python -m benchmarks.real_imagery
+
+Prints what came out; docs/real-input-imagery.md says what it does and does not show.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import rasterio
+import shapely
+from sklearn.ensemble import RandomForestClassifier
+
+from imagery.catalog import read_scenes
+from imagery.classify import CANDIDATES, fit_crop_model
+from imagery.errors import ImageryError
+from imagery.grid import Block
+from imagery.mapping import FeatureSpec, block_features, map_scenes
+from imagery.zonal import class_hectares, training_pixels
+from survey.areas import M2_PER_HA, geodesic_area_ha
+
+DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
+
+
+def degrees(folder: Path) -> None:
+    """Rachel Carson: a raster in degrees, polygons in UTM, classes of few polygons."""
+    source = DATA / "s2-l1c-rachel-carson-2018"
+    names = ["coastal", "blue", "green", "red", "rededge", "rededge2", "rededge3", "nir"]
+    files = sorted(source.glob("*.tiff"))
+    with rasterio.open(files[0]) as first:
+        profile = {**first.profile, "count": len(files), "driver": "GTiff"}
+        extent = shapely.box(*first.bounds)
+    image = folder / "2018-10-13.tif"
+    with rasterio.open(image, "w", **profile) as out:
+        for band, file in enumerate(files, start=1):
+            with rasterio.open(file) as dataset:
+                out.write(dataset.read(1), band)
+    sidecar = {"date": "2018-10-13", "bands": names, "scale": 1 / 255, "mask": None}
+    image.with_suffix(".json").write_text(json.dumps(sidecar))
+    plots = gpd.read_file(source / "rcr_landcover.shp")
+    plots = plots.assign(class_name=plots["Classname"], plot_id=plots.index.astype(str))
+    stack = read_scenes(folder)
+    spec = FeatureSpec(indices=("ndvi",), min_clear=1)
+    for table in (plots, plots[plots["class_name"] != "Subtidal Haline"]):
+        try:
+            pixels = training_pixels(stack, spec, table)
+            model = fit_crop_model(
+                pixels.features, pixels.class_name, pixels.plot_id, pixels.weight, seed=1
+            )
+        except ImageryError as error:
+            print(f"  refused: {error}")
+    right = np.trace(np.array(model.card["error_matrix_rows_map_columns_reference"]))
+    total = np.sum(model.card["error_matrix_rows_map_columns_reference"])
+    print(f"  {len(pixels.weight)} training pixels; {right / total:.1%} right, left out by plot")
+    class_map = folder / "class_map.tif"
+    map_scenes(
+        stack, model, spec, class_map=class_map, probability=folder / "p.tif", crops=["Sand"]
+    )
+    zone = gpd.GeoDataFrame({"zone": ["all"]}, geometry=[extent], crs="EPSG:4326")
+    hectares = class_hectares(class_map, zone, "zone")["ha"].sum()
+    geodesic = geodesic_area_ha(zone.geometry.to_numpy(), zone.crs)[0]
+    print(
+        f"  hectares of all classes {hectares:.3f}, geodesic {geodesic:.3f}; "
+        f"in EPSG:3857 they would be {zone.to_crs(3857).area.sum() / M2_PER_HA:.0f}"
+    )
+
+
+def months(folder: Path) -> None:
+    """Belgium: twelve monthly composites with gaps; what is observed, what is filled."""
+    names = ["blue", "green", "red", "rededge", "rededge2", "rededge3", "nir", "swir1", "swir2"]
+    for file in sorted((DATA / "s2-monthly-belgium-2021").glob("S2_L2A_monthly_*.tif")):
+        month = file.stem[-7:]
+        image = folder / f"{month}.tif"
+        image.symlink_to(file)
+        sidecar = {"date": f"{month}-15", "bands": names, "scale": 0.0001, "mask": None}
+        image.with_suffix(".json").write_text(json.dumps(sidecar))
+    stack = read_scenes(folder)
+    for least in (3, 10, 12):
+        spec = FeatureSpec(indices=("ndvi", "ndre", "ndmi"), min_clear=least)
+        layers, observed, count = block_features(
+            stack, spec, Block(row=0, col=0, rows=100, cols=100)
+        )
+        finite = np.isfinite(layers[:, observed]).all()
+        print(
+            f"  min_clear {least}: {len(layers)} features, {observed.mean():.1%} of pixels, "
+            f"{count.min()}-{count.max()} clear months, all finite: {finite}"
+        )
+
+
+def shifted(folder: Path) -> None:
+    """NAIP: years whose grids differ by 2 m and a row are refused, with both grids named."""
+    for number, file in enumerate(sorted((DATA / "naip-north-dakota").glob("*.tif"))):
+        image = folder / f"{number}.tif"
+        image.symlink_to(file)
+        day = file.stem[-8:]
+        sidecar = {
+            "date": f"{day[:4]}-{day[4:6]}-{day[6:]}", "bands": ["red", "green", "blue", "nir"],
+            "scale": 1 / 255, "mask": None,
+        }  # fmt: skip
+        image.with_suffix(".json").write_text(json.dumps(sidecar))
+    try:
+        read_scenes(folder)
+    except ImageryError as error:
+        print(f"  refused: {error}")
+
+
+def samples(_: Path) -> None:
+    """Myanmar land cover: the trees and a forest of 300 on polygons that trained neither."""
+    source = DATA / "myanmar-landcover-samples"
+    parts = [
+        pd.read_csv(source / f"{kind}_SetB_2015_LP_30m_RF.csv")
+        for kind in ("Training", "Validation")
+    ]
+    columns = [
+        name
+        for name in parts[0].columns
+        if name in parts[1].columns
+        and name not in ("system:index", "ClassID", "random", ".geo", "classification")
+    ]
+    given, test = (
+        (
+            part[columns].to_numpy(dtype=np.float32),
+            part["ClassID"].astype(str).to_numpy(dtype=object),
+            part["system:index"].str.rsplit("_", n=1).str[0].to_numpy(dtype=object),
+        )
+        for part in parts
+    )
+    print(f"  {len(given[1])} and {len(test[1])} pixels, {len(columns)} columns")
+    shared = set(given[2]) & set(test[2])
+    print(f"  polygons in both: {len(shared)}")
+    for seed in range(3):
+        model = fit_crop_model(*given, np.ones(len(given[1])), seed=seed)
+        names = np.array(model.class_names, dtype=object)
+        trees = (names[model.predict_proba(test[0]).argmax(axis=1)] == test[1]).mean()
+        forest = RandomForestClassifier(300, random_state=seed, n_jobs=1).fit(given[0], given[1])
+        other = (forest.predict(test[0]) == test[1]).mean()
+        tuned = fit_crop_model(*given, np.ones(len(given[1])), seed=seed, candidates=CANDIDATES)
+        chosen = (names[tuned.predict_proba(test[0]).argmax(axis=1)] == test[1]).mean()
+        print(
+            f"  seed {seed}: trees {trees:.4f}, chosen settings {chosen:.4f}, forest {other:.4f}"
+        )
+    if "classification" in parts[1].columns:
+        own = (parts[1]["classification"] == parts[1]["ClassID"]).mean()
+        print(f"  the authors' own prediction {own:.4f}")
+
+
+def main() -> None:
+    """Run all four."""
+    for part in (degrees, months, shifted, samples):
+        print(str(part.__doc__))
+        with tempfile.TemporaryDirectory() as folder:
+            part(Path(folder))
+
+
+if __name__ == "__main__":
+    main()
