@@ -288,7 +288,7 @@ def add_default(tallies, key, name, truth, estimate) -> None:
     tally.interval("default", truth, estimate.ci_low_ha, estimate.ci_high_ha)
 
 
-def cell(prevalence: float, target: int, runs: int, kind: str, seed: int, models: bool):
+def cell(prevalence: float, target: int, runs: int, kind: str, seed: int, *, models: bool = False):
     tallies: dict[tuple[str, str], Tally] = {}
     rule = LadderRule(small_area_draws=300)
     one = one_model_draw if models else one_draw
@@ -367,7 +367,12 @@ def main() -> None:
     describe(arguments.set, seed)
     results = {
         (prevalence, target): cell(
-            prevalence, target, arguments.runs, arguments.set, seed, arguments.models
+            prevalence,
+            target,
+            arguments.runs,
+            arguments.set,
+            seed,
+            models=arguments.models,
         )
         for prevalence in arguments.positive
         for target in arguments.size

@@ -21,10 +21,10 @@ from survey.types import DISTRICTS, Crop
 __all__ = ["Round", "read_round"]
 
 Fraction = Annotated[float, Field(gt=0.0, lt=1.0)]
-Estimator = Literal["expansion", "ratio", "regression"]
+Estimator = Literal["expansion", "ratio", "regression", "difference"]
 SmallArea = Literal["none", "two_part", "bhf"]
 ForcedMethod = Literal[
-    "expansion", "ratio", "regression", "synthetic", "two_part", "bhf", "status_only"
+    "expansion", "ratio", "regression", "difference", "synthetic", "two_part", "bhf", "status_only"
 ]
 
 

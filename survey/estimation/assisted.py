@@ -8,13 +8,21 @@ import numpy as np
 import numpy.typing as npt
 
 from survey.errors import EstimationError
+from survey.estimation.design import SurveyDesign
 from survey.estimation.direct import merge_note, size_of
 from survey.estimation.intervals import Linear, finish
 from survey.estimation.strata import Stratified, stratified_design
 from survey.estimation.units import Bools, Floats, Frame, Sample
 from survey.types import Estimate, EstimateType
 
-__all__ = ["Fit", "difference_total", "fit_regression", "regression_columns", "regression_total"]
+__all__ = [
+    "Fit",
+    "difference_linear",
+    "difference_total",
+    "fit_regression",
+    "regression_columns",
+    "regression_total",
+]
 
 
 # A segment that the fit follows entirely would divide by zero.
@@ -211,6 +219,33 @@ def regression_total(
     )
 
 
+def difference_linear(
+    design: SurveyDesign, y: Floats, x: Floats, inside: Bools, total_x: float
+) -> Linear:
+    """Mapped total of a domain plus the expanded errors of the map found in it.
+
+    Parameters
+    ----------
+    design : SurveyDesign
+    y, x : float array (n,)
+        Reference and mapped hectares of the sampled segments.
+    inside : bool array (n,)
+        Sampled segments in the domain.
+    total_x : float
+        Mapped hectares of the domain's own frame.
+
+    Raises
+    ------
+    EstimationError
+        The covariate is missing for part of the domain.
+    """
+    if not (np.isfinite(total_x) and np.isfinite(x).all()):
+        raise EstimationError("the covariate is missing for part of the frame; fill it first")
+    # Sarndal et al. (1992) eq. 6.3.4: sum of x over the domain + HT of y - x.
+    z = np.where(inside, design.weight * (y - x), 0.0)
+    return Linear(value_ha=total_x + float(z.sum()), z=z)
+
+
 def difference_total(
     frame: Frame,
     sample: Sample,
@@ -246,12 +281,10 @@ def difference_total(
     mask = frame.is_member(member)
     strata = stratified_design(frame, sample, lonely=lonely)
     x = size_of(frame, "covariate_ha")
-    sampled = x[sample.index]
-    if not (np.isfinite(x[mask]).all() and np.isfinite(sampled).all()):
-        raise EstimationError("the covariate is missing for part of the frame; fill it first")
-    z = np.where(mask[sample.index], strata.design.weight * (sample.y_ha - sampled), 0.0)
     return finish(
-        Linear(value_ha=float(x[mask].sum()) + float(z.sum()), z=z),
+        difference_linear(
+            strata.design, sample.y_ha, x[sample.index], mask[sample.index], float(x[mask].sum())
+        ),
         strata,
         frame,
         sample,

@@ -18,7 +18,7 @@ __all__ = [
     "estimate_ladder",
 ]
 
-ESTIMATORS = ("regression", "ratio", "expansion")
+ESTIMATORS = ("regression", "difference", "ratio", "expansion")
 
 
 def estimate_ladder(
@@ -42,7 +42,7 @@ def estimate_ladder(
     ----------
     frame : Frame
     sample : Sample
-    estimator : {"expansion", "ratio", "regression"}
+    estimator : {"expansion", "ratio", "regression", "difference"}
         Declared in the survey file.
     rule : LadderRule, optional
     rng : numpy Generator
@@ -59,9 +59,7 @@ def estimate_ladder(
         The estimator is unknown, or the sample does not belong to the frame.
     """
     if estimator not in ESTIMATORS:
-        raise EstimationError(
-            f'estimator {estimator!r} is unknown; say "expansion", "ratio" or "regression"'
-        )
+        raise EstimationError(f"estimator {estimator!r} is unknown; say {', '.join(ESTIMATORS)}")
     return Ladder(frame, sample, estimator, rule or LadderRule(), rng).run()
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from survey.errors import EstimationError, TooFewUnitsError
-from survey.estimation.assisted import Fit, fit_regression, regression_columns
+from survey.estimation.assisted import Fit, difference_linear, fit_regression, regression_columns
 from survey.estimation.direct import expansion_linear, merge_note, ratio_linear, size_of
 from survey.estimation.intervals import Linear, finish
 from survey.estimation.rules import DIRECT, MODELS, DomainEstimate, LadderRule
@@ -105,6 +105,13 @@ class Ladder:
         if estimator == "expansion" or n == 0:
             return "expansion", "Expansion, as declared."
         note = ""
+        if estimator == "difference":
+            try:
+                if np.isfinite(size_of(self.frame, "covariate_ha")[in_group]).all():
+                    return "difference", "Mapped hectares plus the map's errors, as declared."
+                note = "Difference was declared but part of the province has no mapped hectares. "
+            except EstimationError as problem:
+                note = f"Difference was declared but cannot be computed ({problem}). "
         if estimator == "regression":
             smallest, stratum = self._smallest_stratum(in_group)
             if self.fit is None:
@@ -149,9 +156,10 @@ class Ladder:
             "ratio": "ratio_total_combined"
             + ("_map" if self.rule.ratio_size == "covariate_ha" else ""),
             "regression": "regression_total",
+            "difference": "difference_total",
         }
         used = sorted(set(kinds))
-        assisted = "regression" in used or (
+        assisted = not {"regression", "difference"}.isdisjoint(used) or (
             "ratio" in used and self.rule.ratio_size == "covariate_ha"
         )
         return (
@@ -172,6 +180,11 @@ class Ladder:
                     f"regression was ordered but cannot be fitted: {self.fit_problem}"
                 )
             return self.fit.greg(self.columns[mask].sum(axis=0), inside)
+        if kind == "difference":
+            x = size_of(self.frame, "covariate_ha")
+            return difference_linear(
+                self.design, self.sample.y_ha, x[self.sample.index], inside, float(x[mask].sum())
+            )
         if kind == "ratio":
             x = size_of(self.frame, self.rule.ratio_size)
             return ratio_linear(

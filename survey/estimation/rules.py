@@ -14,7 +14,7 @@ COUNTRY = "country"
 # Raised when a rung of the ladder or a rule of its intervals changes: figures of two versions
 # are compared only where someone signs for it (`survey.estimation.change`).
 LADDER_VERSION = "2"
-DIRECT = ("expansion", "ratio", "regression")
+DIRECT = ("expansion", "ratio", "regression", "difference")
 MODELS = ("two_part", "bhf")
 
 
@@ -25,8 +25,8 @@ class Forced:
     Attributes
     ----------
     method : str
-        expansion, ratio, regression or status_only; for a district also synthetic, two_part
-        or bhf.
+        expansion, ratio, regression, difference or status_only; for a district also
+        synthetic, two_part or bhf.
     reason : str
         Stands in the figure's `why`.
     """

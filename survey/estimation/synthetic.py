@@ -27,7 +27,7 @@ class SyntheticFit:
 
     Attributes
     ----------
-    kind : {"regression", "ratio", "expansion"}
+    kind : {"regression", "difference", "ratio", "expansion"}
     fitted_ha : float array (N,)
         Prediction of each segment of the frame.
     residual : float array (n,)
@@ -54,7 +54,10 @@ class SyntheticFit:
         columns: Floats | None,
         fit: Fit | None,
     ) -> Self:
-        """Fit of a kind; ratio and expansion carry a rate for each sampled stratum."""
+        """Fit of a kind; all but the regression carry a rate for each sampled stratum.
+
+        For the difference it is the mean error of the map, added to the mapped hectares.
+        """
         if kind == "regression" and fit is not None and columns is not None:
             fitted = columns @ fit.beta
             influence = (fit.weight * fit.residual)[:, None] * (fit.x @ fit.inverse)
@@ -66,6 +69,9 @@ class SyntheticFit:
                 influence=influence,
             )
         size = frame.risk_ha if kind == "ratio" else np.ones(frame.size)
+        base = np.zeros(frame.size)
+        if kind == "difference" and frame.covariate_ha is not None:
+            base = frame.covariate_ha
         weight = strata.design.weight
         _, home = np.unique(strata.home, return_inverse=True)
         x = size[sample.index]
@@ -73,10 +79,12 @@ class SyntheticFit:
         n_rates = int(home.max()) + 1
         # One rate for each sampled stratum: R_h = sum w y / sum w x (Cochran 1977 eq. 6.44).
         total_x = np.bincount(row, weights=weight * x, minlength=n_rates)
-        total_y = np.bincount(row, weights=weight * sample.y_ha, minlength=n_rates)
+        total_y = np.bincount(
+            row, weights=weight * (sample.y_ha - base[sample.index]), minlength=n_rates
+        )
         known = total_x > 0.0
         rate = np.where(known, total_y / np.where(known, total_x, 1.0), 0.0)
-        fitted = rate[home] * size
+        fitted = base + rate[home] * size
         residual = sample.y_ha - fitted[sample.index]
         effect = np.where(home[:, None] == np.arange(n_rates)[None, :], size[:, None], 0.0)
         influence = np.zeros((sample.size, n_rates))

@@ -1,6 +1,7 @@
 """The ladder on a small invented frame: every rung, and what each figure says of itself."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from survey.estimation import (
     Frame,
     LadderRule,
     Sample,
+    difference_total,
     estimate_by_methods,
     estimate_ladder,
     expansion_total,
@@ -188,11 +190,34 @@ def test_methods_side_by_side():
         "expansion_total",
         "ratio_total_combined",
         "regression_total",
+        "difference_total",
+        "synthetic_difference",
         "synthetic_expansion",
         "synthetic_ratio",
         "synthetic_regression",
     }
     assert {row.estimate.level for row in rows} == {0.9}
+
+
+def test_a_declared_difference_needs_no_minimum_of_segments():
+    frame, truth = landscape()
+    thin = draw(frame, truth, 4)
+    rows = {
+        row.domain_id: row.estimate
+        for row in estimate_ladder(frame, thin, estimator="difference")
+        if row.admin_level == "province"
+    }
+    for code, estimate in rows.items():
+        found = difference_total(frame, thin, member=frame.group == code)
+        assert estimate.method == "difference_total"
+        assert estimate.value_ha == pytest.approx(found.value_ha, rel=1e-12)
+        assert estimate.se_ha == pytest.approx(found.se_ha, rel=1e-12)
+        assert "as declared" in estimate.why
+    bare = replace(frame, covariate_ha=None)
+    for row in estimate_ladder(bare, thin, estimator="difference"):
+        if row.admin_level == "province":
+            assert row.estimate.method == "ratio_total_combined"
+            assert "Difference was declared" in row.estimate.why
 
 
 def test_unknown_estimator_and_bad_rules():
