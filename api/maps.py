@@ -180,13 +180,17 @@ def _facts(row: dict[str, Any], heading: MapTitle) -> dict[str, str]:
         "Hectares": _figure(row),
         "Interval": f"{100.0 * float(row['level']):g}% confidence",
         "Reliability": str(row["reliability"]).replace("_", " "),
-        "Sampled segments": str(row["n_segments"]),
+        "Sampled segments": _shown(row["n_segments"], "{:d}"),
         "Method": str(row["method"]),
         "Why": str(row["why"]),
-        "Not seen by satellite": f"{100.0 * float(row['unobserved_share']):.0f}% of the risk area",
+        "Not seen by satellite": _shown(row["unobserved_share"], "{:.0%} of the risk area"),
         "Reference date": heading.reference_date,
     }
     return {label: html.escape(value) for label, value in facts.items()}
+
+
+def _shown(value: Any, pattern: str) -> str:
+    return "withheld" if pd.isna(value) else pattern.format(value)
 
 
 def _figure(row: Mapping[str, Any] | pd.Series) -> str:

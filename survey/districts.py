@@ -9,16 +9,24 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 
-from survey.disclosure import REASON_SECONDARY, complementary, small_area_cells
+from survey.disclosure import REASON_SECONDARY, secondary_suppression, small_area_cells
 from survey.errors import TableError
 from survey.estimation import DomainEstimate, Thresholds, reliability_of
-from survey.types import ESTIMATES, Crop, Reliability
+from survey.types import ESTIMATES, Crop, EstimateType, Reliability
 
 __all__ = ["VALUE_COLUMNS", "estimates_table", "published_estimates", "unobserved_shares"]
 
 # Columns that would tell a hidden figure.
 VALUE_COLUMNS = ("value_ha", "se_ha", "ci_low_ha", "ci_high_ha", "cv", "df", "deff")
 
+# What the words of a row become where disclosure hides it.
+_WITHHELD = {
+    "status": "withheld",
+    "estimate_type": EstimateType.STATUS_ONLY.value,
+    "method": "none",
+    "why": "Withheld; see disclosure.",
+    "reliability": Reliability.SUPPRESSED.value,
+}
 _UNQUALIFIED = {Reliability.STATUS_ONLY, Reliability.SUPPRESSED}
 
 
@@ -101,7 +109,8 @@ def published_estimates(
 
     Three separate reasons empty the value columns: `reliability` (quality), `disclosure` (a
     cell too small, or hidden to protect another), and the release date, before which nothing
-    below the province leaves.
+    below the province leaves. The last two empty everything else that tells of the figure too:
+    counts, method, reason, label and unobserved share.
 
     Parameters
     ----------
@@ -144,9 +153,12 @@ def published_estimates(
     exposed = table["disclosure"] != ""
     unqualified = table["reliability"].isin([label.value for label in _UNQUALIFIED])
     table.loc[exposed | unqualified, list(VALUE_COLUMNS)] = np.nan
-    # Counts of positives say where the crop was found: they follow the disclosure rule.
-    table["n_positive"] = table["n_positive"].astype("Int64").mask(exposed)
-    table.loc[exposed, "status"] = "withheld"
+    # "Not detected", a count of positives or a reason in words tell as much as a value.
+    for column in ("n_segments", "n_positive"):
+        table[column] = table[column].astype("Int64").mask(exposed)
+    table["unobserved_share"] = table["unobserved_share"].mask(exposed)
+    for column, word in _WITHHELD.items():
+        table.loc[exposed, column] = word
     return table
 
 
@@ -169,23 +181,26 @@ def _hide_small(
         min_risk_ha=min_risk_ha,
         min_frame_segments=min_frame_segments,
     )
-    low_quality = cells["reliability"].isin([label.value for label in _UNQUALIFIED]).to_numpy()
-    extra = np.zeros(len(cells), dtype=bool)
-    group = (cells["crop"] + "/" + cells["province_pcode"]).to_numpy(dtype=object)
-    for label in dict.fromkeys(group.tolist()):
-        inside = group == label
-        # A group needs a second hidden cell only where one is hidden to protect people.
-        if small[inside].any():
-            extra[inside] = complementary(
-                (small | low_quality)[inside],
-                cells["value_ha"].to_numpy(dtype=float)[inside],
-                group[inside],
-            )
+    is_empty = cells["reliability"].isin([label.value for label in _UNQUALIFIED]).to_numpy()
     rows = cells.index.to_numpy()
+    for crop in dict.fromkeys(cells["crop"]):
+        inside = (cells["crop"] == crop).to_numpy()
+        further = secondary_suppression(
+            small[inside],
+            is_empty[inside],
+            cells["value_ha"].to_numpy(dtype=float)[inside],
+            size["sum"].to_numpy()[inside],
+            cells["province_pcode"].to_numpy(dtype=object)[inside],
+        )
+        table.loc[rows[inside][further.cells], "disclosure"] = REASON_SECONDARY
+        of_crop = table["crop"] == crop
+        totals = (table["admin_level"] == "province") & table["domain_id"].isin(further.totals)
+        if further.grand_total:
+            totals |= table["admin_level"] == "country"
+        table.loc[of_crop & totals, "disclosure"] = REASON_SECONDARY
     table.loc[rows[small], "disclosure"] = (
         f"cell below {min_risk_ha:g} ha of risk area or {min_frame_segments} frame segments"
     )
-    table.loc[rows[extra], "disclosure"] = REASON_SECONDARY
 
 
 def _domain_names(districts: gpd.GeoDataFrame) -> dict[tuple[str, str], str]:

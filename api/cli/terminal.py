@@ -91,10 +91,10 @@ def _cells(row: dict[Any, Any]) -> tuple[str, ...]:
         str(name),
         value,
         interval,
-        str(row["n_segments"]),
+        "-" if row["disclosure"] else str(row["n_segments"]),
         str(row["estimate_type"]),
         "withheld" if row["disclosure"] else str(row["reliability"]).replace("_", " "),
-        f"{100 * row['unobserved_share']:.0f}%",
+        f"{100 * row['unobserved_share']:.0f}%" if not row["disclosure"] else "-",
     )
 
 

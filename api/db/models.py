@@ -65,13 +65,13 @@ class _Figure(_OfRun):
     level: Mapped[float | None]
     cv: Mapped[float | None]
     df: Mapped[float | None]
-    n_segments: Mapped[int]
+    n_segments: Mapped[int | None]
     estimate_type: Mapped[str]
     method: Mapped[str]
     why: Mapped[str]
     reliability: Mapped[str]
     status: Mapped[str]
-    unobserved_share: Mapped[float]
+    unobserved_share: Mapped[float | None]
     disclosure: Mapped[str]
     geom: Mapped[Any] = mapped_column(Geometry("MULTIPOLYGON", srid=4326, spatial_index=True))
 

@@ -108,7 +108,7 @@ def test_quality_empties_the_value_but_is_no_disclosure() -> None:
 def test_a_small_cell_is_hidden_and_takes_another_with_it() -> None:
     table = published(
         estimate("0101"),
-        estimate("0102", value_ha=4.0, se_ha=0.4, ci_low_ha=3.0, ci_high_ha=5.0),
+        estimate("0102", value_ha=6.0, se_ha=0.4, ci_low_ha=5.0, ci_high_ha=7.0),
         estimate("0103"),
         sizes={"0101": 3, "0102": 20, "0103": 20},
     )
@@ -116,8 +116,34 @@ def test_a_small_cell_is_hidden_and_takes_another_with_it() -> None:
     assert "total does not give" in table.loc["0102", "disclosure"]
     assert table.loc[["0101", "0102"], list(VALUE_COLUMNS)].isna().all(axis=None)
     assert table.loc["0101", "status"] == "withheld"
-    assert pd.isna(table.loc["0101", "n_positive"])
+    # Nothing of the row tells: no count, no share, no word that says "not detected".
+    counts = ["n_segments", "n_positive", "unobserved_share"]
+    assert table.loc[["0101", "0102"], counts].isna().all(axis=None)
+    assert (table.loc[["0101", "0102"], "why"] == "Withheld; see disclosure.").all()
+    assert (table.loc[["0101", "0102"], "reliability"] == "suppressed").all()
+    assert (table.loc[["0101", "0102"], "method"] == "none").all()
     assert table.loc["0103", "value_ha"] == 10.0
+
+
+def test_a_province_that_would_tell_is_hidden_with_the_country() -> None:
+    zero = {"value_ha": 0.0, "se_ha": np.nan, "ci_low_ha": 0.0, "n_positive": 0}
+    table = published(
+        estimate("0101", n_positive=6),
+        estimate("0102", **zero),
+        estimate("0103", **zero),
+        estimate("01", "province"),
+        estimate("country", "country"),
+        sizes={"0101": 3, "0102": 20, "0103": 20},
+    )
+    hidden = table["disclosure"] != ""
+    assert hidden.to_dict() == {
+        "0101": True,
+        "0102": False,
+        "0103": False,
+        "01": True,
+        "country": True,
+    }
+    assert table.loc[hidden, list(VALUE_COLUMNS)].isna().all(axis=None)
 
 
 def test_nothing_below_the_province_leaves_before_the_release_date() -> None:

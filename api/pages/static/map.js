@@ -130,11 +130,11 @@ function showFigure(row, focus) {
     facts([
       ['Reliability', row.reliability.replace('_', ' ')],
       ['In the sample', { detected: 'found', not_detected: 'not found', not_sampled: 'no segment visited', withheld: 'withheld' }[row.status]],
-      ['Segments visited', row.n_segments],
+      ['Segments visited', row.n_segments ?? 'withheld'],
       ['Kind of figure', row.estimate_type.replace('_', ' ')],
       ['Method', row.method.replaceAll('_', ' ')],
       ['Why this method', row.why],
-      ['Not seen by satellite', `${Math.round(100 * row.unobserved_share)}% of the risk area`],
+      ['Not seen by satellite', row.unobserved_share == null ? 'withheld' : `${Math.round(100 * row.unobserved_share)}% of the risk area`],
       ['Reference date', row.reference_date],
     ]),
   );

@@ -143,7 +143,8 @@ def _unit_level(
         if fit.is_truncated:
             why += " The variance between districts was estimated as zero: regression only."
         if raw < found[at]:
-            why += f" The model gave {raw:.4g} ha, raised to the {found[at]:.4g} ha found."
+            # In words only: where the value is withheld the sentence is not.
+            why += " The model gave less than was found and was raised to it."
         result[str(name)] = _estimate(
             value=value,
             rmse=rmse,

@@ -83,7 +83,7 @@ def test_unit_level_never_reports_less_than_was_found():
         model="unit_level",
     )
     assert min(estimate.value_ha for estimate in got.values()) >= 0.0
-    assert any("raised to" in estimate.why for estimate in got.values())
+    assert any("was raised to it" in estimate.why for estimate in got.values())
 
 
 def test_crop_nowhere_or_no_land_or_no_such_model():
