@@ -12,10 +12,12 @@ import numpy.typing as npt
 
 from imagery.catalog import SceneStack
 from imagery.classify import CropModel
+from imagery.engines import Predict
 from imagery.errors import SceneError
 from imagery.grid import Block
 from imagery.indices import compute_index, required_bands
 from imagery.raster import CogWriter, open_raster, read_block
+from imagery.windows import FinishedWindows
 
 __all__ = [
     "ALPHA",
@@ -193,6 +195,7 @@ def map_scenes(
     crops: Sequence[str],
     progress: Callable[[int, int], None] | None = None,
     block_size: int | None = None,
+    keep: Path | None = None,
 ) -> None:
     """Write the class map and the probability map as valid COGs.
 
@@ -207,6 +210,9 @@ def map_scenes(
     progress : callable (done, total) in blocks
     block_size : int
         Pixels a side of a block; by default `block_size_for`, which bounds the memory.
+    keep : Path, optional
+        Folder for finished windows: a mapping that was killed goes on after them, and one that
+        is done removes them.
     """
     blocks = list(stack.grid.blocks(block_size or block_size_for(stack, spec)))
     colours = {UNOBSERVED: (0, 0, 0, 0)}
@@ -218,6 +224,9 @@ def map_scenes(
     position = [model.class_names.index(c) if c in model.class_names else None for c in crops]
     n_pixels = stack.grid.shape[0] * stack.grid.shape[1]
     predict = model.predictor(is_small=n_pixels < _WORTH_COMPILING)
+    finished = None
+    if keep is not None:
+        finished = FinishedWindows(keep, _made_from(stack, model, spec, crops, blocks))
     with ExitStack() as files:
         classes = files.enter_context(
             CogWriter(
@@ -233,16 +242,48 @@ def map_scenes(
             CogWriter(probability, stack.grid, bands=list(crops), nodata=_NO_PROBABILITY)
         )
         for done, block in enumerate(blocks, start=1):
-            features, observed, _ = block_features(stack, spec, block)
-            code = np.full(block.shape, UNOBSERVED, dtype=np.uint8)
-            percent = np.full((len(crops), *block.shape), _NO_PROBABILITY, dtype=np.uint8)
-            if observed.any():
-                scores = predict(np.ascontiguousarray(features[:, observed].T))
-                code[observed] = scores.argmax(axis=1).astype(np.uint8) + 1
-                for band, column in enumerate(position):
-                    if column is not None:
-                        percent[band][observed] = np.rint(100.0 * scores[:, column])
-            classes.write(code[None], block)
-            chances.write(percent, block)
+            pixels = None if finished is None else finished.get(done)
+            if pixels is None:
+                pixels = _classified(stack, spec, block, predict, position)
+                if finished is not None:
+                    finished.put(done, pixels)
+            classes.write(pixels[:1], block)
+            chances.write(pixels[1:], block)
             if progress is not None:
                 progress(done, len(blocks))
+    if finished is not None:
+        finished.clear()
+
+
+def _classified(
+    stack: SceneStack,
+    spec: FeatureSpec,
+    block: Block,
+    predict: Predict,
+    position: Sequence[int | None],
+) -> npt.NDArray[np.uint8]:
+    """Class codes and then percent of each crop, (1 + crops, rows, cols)."""
+    features, observed, _ = block_features(stack, spec, block)
+    pixels = np.full((1 + len(position), *block.shape), _NO_PROBABILITY, dtype=np.uint8)
+    pixels[0] = UNOBSERVED
+    if observed.any():
+        scores = predict(np.ascontiguousarray(features[:, observed].T))
+        pixels[0][observed] = scores.argmax(axis=1).astype(np.uint8) + 1
+        for band, column in enumerate(position, start=1):
+            if column is not None:
+                pixels[band][observed] = np.rint(100.0 * scores[:, column])
+    return pixels
+
+
+def _made_from(
+    stack: SceneStack,
+    model: CropModel,
+    spec: FeatureSpec,
+    crops: Sequence[str],
+    blocks: Sequence[Block],
+) -> str:
+    """What the pixels of a mapping depend on: files by name, size and time of change."""
+    files = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in stack.paths]
+    # What follows the trees are parameters of training, which a loaded model writes otherwise.
+    trees = model.booster.model_to_string().partition("end of trees")[0]
+    return repr((files, stack.scenes, trees, model.class_names, spec, tuple(crops), blocks))

@@ -19,7 +19,7 @@ from rio_cogeo.cogeo import cog_translate, cog_validate
 from imagery.errors import SceneError, WriteError
 from imagery.grid import Block, Grid
 
-__all__ = ["CogWriter", "is_valid_cog", "open_raster", "read_block"]
+__all__ = ["CogWriter", "is_running", "is_valid_cog", "open_raster", "read_block"]
 
 # A VRT, or anything else that may point at other files or hosts, is not an image.
 _READ_DRIVERS = {".jp2": "JP2OpenJPEG"}
@@ -150,7 +150,7 @@ class CogWriter:
     def __enter__(self) -> CogWriter:
         self._checksums: dict[Block, int] = {}
         for left in self._path.parent.glob(f".{self._path.stem}-*.part.tif"):
-            if not _is_running(left.name.removesuffix(".part.tif").rsplit("-", 1)[1]):
+            if not is_running(left.name.removesuffix(".part.tif").rsplit("-", 1)[1]):
                 left.unlink()
         self._env = rasterio.Env(**_GDAL_OPTIONS)
         self._env.__enter__()
@@ -243,7 +243,8 @@ class CogWriter:
             raise self._failed(f"no valid COG: {errors}")
 
 
-def _is_running(process: str) -> bool:
+def is_running(process: str) -> bool:
+    """Whether the process that named a partial file is still at work."""
     try:
         os.kill(int(process), 0)
     except PermissionError:

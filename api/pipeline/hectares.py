@@ -22,9 +22,9 @@ Progress = Callable[[str, int, int], None]
 
 
 def map_hectares(
-    declared: Round, inputs: Inputs, restricted: Path, progress: Progress
+    declared: Round, inputs: Inputs, restricted: Path, progress: Progress, *, keep: Path
 ) -> tuple[pd.DataFrame, CropModel]:
-    """Train, map and measure.
+    """Train, map and measure; finished windows of the map are kept in `keep` until it is whole.
 
     Returns
     -------
@@ -55,6 +55,7 @@ def map_hectares(
         probability=restricted / "probability.tif",
         crops=[crop.value for crop in declared.survey.crops],
         progress=lambda done, total: progress("Mapping", done, total),
+        keep=keep,
     )
     progress("Measuring", 0, 2)
     per_segment = class_hectares(class_map, inputs.frame, "segment_id")

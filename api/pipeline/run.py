@@ -15,6 +15,7 @@ from api.pipeline.hectares import Progress, map_hectares, segment_map_table
 from api.pipeline.inputs import read_inputs
 from api.pipeline.publishing import write_publish
 from api.pipeline.record import run_record
+from imagery.raster import is_running
 from survey.districts import estimates_table, published_estimates, unobserved_shares
 from survey.errors import SurveyError
 from survey.estimation import Thresholds
@@ -64,6 +65,9 @@ def run_round(declared: Round, *, today: date, progress: Progress) -> RunResult:
     """
     final = declared.output_folder
     partial = final.with_name(f".{final.name}-partial-{os.getpid()}")
+    for left in final.parent.glob(f".{final.name}-partial-*"):
+        if not is_running(left.name.rsplit("-", 1)[1]):
+            shutil.rmtree(left)  # of a run that was killed
     try:
         partial.mkdir(parents=True)
         publish, restricted = partial / "publish", partial / "restricted"
@@ -85,7 +89,9 @@ def _run(
     inputs = read_inputs(declared)
     progress("Reading inputs", 1, 1)
 
-    hectares, model = map_hectares(declared, inputs, restricted, progress)
+    # Beside the results: a run that is killed while it maps goes on there next time.
+    keep = declared.output_folder.with_name(f".{declared.output_folder.name}-windows")
+    hectares, model = map_hectares(declared, inputs, restricted, progress, keep=keep)
     segment_map = segment_map_table(hectares, model, declared.survey.crops)
     segment_map.to_csv(restricted / "segment_map.csv", index=False)
     unobserved = unobserved_shares(inputs.frame, segment_map)

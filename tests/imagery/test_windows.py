@@ -1,0 +1,128 @@
+"""A mapping that is killed goes on where it stopped, and gives the same maps."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+
+from imagery import mapping
+from imagery.catalog import SceneStack, read_scenes
+from imagery.classify import CropModel, fit_crop_model
+from imagery.errors import WriteError
+from imagery.mapping import FeatureSpec, block_features, map_scenes
+from imagery.windows import FinishedWindows
+
+SPEC = FeatureSpec(indices=("ndvi",), min_clear=2)
+ROOT = Path(__file__).resolve().parents[2]
+KILLED = """
+import sys, time
+from pathlib import Path
+from imagery import mapping
+from imagery.catalog import read_scenes
+from imagery.classify import CropModel
+scenes, model, out, keep = map(Path, sys.argv[1:])
+mapping.map_scenes(
+    read_scenes(scenes), CropModel.load(model),
+    mapping.FeatureSpec(indices=("ndvi",), min_clear=2),
+    class_map=out / "class_map.tif", probability=out / "p.tif", crops=["poppy"],
+    block_size=64, keep=keep,
+    progress=lambda done, total: (print(done, flush=True), time.sleep(0.1)),
+)
+"""
+
+
+def trained(stack: SceneStack) -> CropModel:
+    rng = np.random.default_rng(2)
+    whole = next(iter(stack.grid.blocks(10_000)))
+    features, _, _ = block_features(stack, SPEC, whole)
+    pixels = features.reshape(len(features), -1).T[rng.permutation(whole.rows * whole.cols)[:300]]
+    names = np.where(pixels[:, 0] > np.median(pixels[:, 0]), "poppy", "other").astype(object)
+    plots = np.array([f"p{i % 30}-{name}" for i, name in enumerate(names)], dtype=object)
+    return fit_crop_model(pixels, names, plots, np.ones(300), seed=1)
+
+
+def pixels_of(folder: Path) -> list[np.ndarray]:
+    found = []
+    for name in ("class_map.tif", "p.tif"):
+        with rasterio.open(folder / name) as dataset:
+            found.append(dataset.read())
+    return found
+
+
+def test_a_killed_mapping_goes_on_where_it_stopped(
+    make_scenes: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scenes = make_scenes(rows=256, cols=320)
+    stack = read_scenes(scenes)
+    model = trained(stack)
+    model.save(tmp_path)
+    straight, resumed = tmp_path / "straight", tmp_path / "resumed"
+    straight.mkdir()
+    resumed.mkdir()
+
+    def run(out: Path, keep: Path | None) -> int:
+        made = 0
+        plain = mapping.block_features
+
+        def counted(*arguments: object) -> object:
+            nonlocal made
+            made += 1
+            return plain(*arguments)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(mapping, "block_features", counted)
+        map_scenes(
+            stack, model, SPEC, class_map=out / "class_map.tif", probability=out / "p.tif",
+            crops=["poppy"], block_size=64, keep=keep,
+        )  # fmt: skip
+        monkeypatch.undo()
+        return made
+
+    assert run(straight, None) == 20
+    keep = tmp_path / "windows"
+    command = [sys.executable, "-c", KILLED, scenes, tmp_path, resumed, keep]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as killed:
+        assert killed.stdout is not None
+        while killed.stdout.readline().strip() != "6":
+            time.sleep(0.01)
+        killed.kill()
+    assert not (resumed / "class_map.tif").exists()
+    assert run(resumed, keep) == 20 - 6
+    for one, other in zip(pixels_of(straight), pixels_of(resumed), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert not keep.exists()
+    assert sorted(path.name for path in resumed.iterdir()) == ["class_map.tif", "p.tif"]
+
+
+def test_windows_of_another_job_are_not_taken(tmp_path: Path) -> None:
+    pixels = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
+    first = FinishedWindows(tmp_path / "w", "model 1")
+    first.put(1, pixels)
+    np.testing.assert_array_equal(FinishedWindows(tmp_path / "w", "model 1").get(1), pixels)
+    other = FinishedWindows(tmp_path / "w", "model 2")
+    assert other.get(1) is None
+    assert len(other) == 0
+    assert FinishedWindows(tmp_path / "w", "model 1").get(1) is None
+
+
+def test_a_damaged_window_is_made_again(tmp_path: Path) -> None:
+    windows = FinishedWindows(tmp_path / "w", "job")
+    windows.put(1, np.zeros((2, 4, 4), dtype=np.uint8))
+    (file,) = (tmp_path / "w").rglob("*.window")
+    whole = file.read_bytes()
+    for damaged in (b"", whole[: len(whole) // 2], whole[:40] + b"\x00\xff" + whole[42:]):
+        file.write_bytes(damaged)
+        assert windows.get(1) is None
+    assert (tmp_path / "w").stat().st_mode & 0o777 == 0o700
+
+
+def test_an_unwritable_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(WriteError, match=r"cannot be kept in .*file/w"):
+        FinishedWindows(tmp_path / "file" / "w", "job")
