@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ ALPHA = "alpha"
 # Pixels from which compiling a model's trees takes less time than it saves.
 _WORTH_COMPILING = 4_000_000
 _NO_PROBABILITY = 255
+_MADE_FROM = "MADE_FROM_SHA256"
 
 # Divisors of the tiles on disk, so that none is read or written in parts by two rows of blocks.
 _BLOCK_SIZES = (512, 256, 128, 64)
@@ -199,6 +201,9 @@ def map_scenes(
 ) -> None:
     """Write the class map and the probability map as valid COGs.
 
+    Where both stand already and were made from the same scenes, model and settings, nothing is
+    done.
+
     Parameters
     ----------
     class_map : Path
@@ -220,13 +225,18 @@ def map_scenes(
         code: (*_COLOUR_OF.get(name, _OTHER_COLOURS[code % len(_OTHER_COLOURS)]), 255)
         for code, name in enumerate(model.class_names, start=1)
     }
+    made_from = _made_from(stack, model, spec, crops, blocks)
+    digest = hashlib.sha256(made_from.encode()).hexdigest()
+    if all(_made_from_tag(path) == digest for path in (class_map, probability)):
+        return
     tags = {f"CLASS_{code}": name for code, name in enumerate(model.class_names, start=1)}
+    tags[_MADE_FROM] = digest
     position = [model.class_names.index(c) if c in model.class_names else None for c in crops]
     n_pixels = stack.grid.shape[0] * stack.grid.shape[1]
     predict = model.predictor(is_small=n_pixels < _WORTH_COMPILING)
     finished = None
     if keep is not None:
-        finished = FinishedWindows(keep, _made_from(stack, model, spec, crops, blocks))
+        finished = FinishedWindows(keep, made_from)
     with ExitStack() as files:
         classes = files.enter_context(
             CogWriter(
@@ -239,7 +249,13 @@ def map_scenes(
             )
         )
         chances = files.enter_context(
-            CogWriter(probability, stack.grid, bands=list(crops), nodata=_NO_PROBABILITY)
+            CogWriter(
+                probability,
+                stack.grid,
+                bands=list(crops),
+                nodata=_NO_PROBABILITY,
+                tags={_MADE_FROM: digest},
+            )
         )
         for done, block in enumerate(blocks, start=1):
             pixels = None if finished is None else finished.get(done)
@@ -273,6 +289,13 @@ def _classified(
             if column is not None:
                 pixels[band][observed] = np.rint(100.0 * scores[:, column])
     return pixels
+
+
+def _made_from_tag(path: Path) -> str:
+    if not path.is_file():
+        return ""
+    with open_raster(path) as dataset:
+        return str(dataset.tags().get(_MADE_FROM, ""))
 
 
 def _made_from(

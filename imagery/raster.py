@@ -19,7 +19,7 @@ from rio_cogeo.cogeo import cog_translate, cog_validate
 from imagery.errors import SceneError, WriteError
 from imagery.grid import Block, Grid
 
-__all__ = ["CogWriter", "is_running", "is_valid_cog", "open_raster", "read_block"]
+__all__ = ["CogWriter", "class_names", "is_running", "is_valid_cog", "open_raster", "read_block"]
 
 # A VRT, or anything else that may point at other files or hosts, is not an image.
 _READ_DRIVERS = {".jp2": "JP2OpenJPEG"}
@@ -93,6 +93,17 @@ def read_block(
             f"({error}); copy it again"
         ) from error
     return pixels
+
+
+def class_names(path: Path) -> dict[int, str]:
+    """Names of the classes of a class map, by code, from its tags; none for other rasters."""
+    with open_raster(path) as dataset:
+        tags = dataset.tags()
+    return {
+        int(key.removeprefix("CLASS_")): str(name)
+        for key, name in tags.items()
+        if key.startswith("CLASS_")
+    }
 
 
 class CogWriter:

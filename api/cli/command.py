@@ -9,6 +9,7 @@ import typer
 
 from api.cli.database import database
 from api.cli.forms import forms
+from api.cli.imagery import classify, scenes, train, zonal
 from api.cli.rounds import load, run
 from api.cli.service import serve
 
@@ -27,6 +28,10 @@ app = typer.Typer(
 )
 app.command()(run)
 app.add_typer(forms, name="forms")
+app.add_typer(scenes, name="scenes")
+app.command()(train)
+app.command()(classify)
+app.command()(zonal)
 app.command()(load)
 app.command()(serve)
 app.add_typer(database, name="database")

@@ -27,7 +27,7 @@ from api.db.models import DistrictEstimate, ProjectIndicator, RasterLayer, Run, 
 from api.disclosure import DISTRICT_COLUMNS, PROJECT_COLUMNS, TOTAL_COLUMNS, require_emptied
 from api.errors import DatabaseError, RunFolderError
 from api.settings import Settings
-from imagery.raster import open_raster
+from imagery.raster import class_names, open_raster
 
 __all__ = [
     "LoadReport",
@@ -303,13 +303,7 @@ def _classes(class_map: Path) -> dict[str, dict[str, str]]:
     """Name and colour of each class code, from the raster's own table."""
     with open_raster(class_map) as dataset:
         colours = dataset.colormap(1)
-        tags = dataset.tags()
     return {
-        code: {
-            "name": tags[f"CLASS_{code}"],
-            "colour": "#{:02x}{:02x}{:02x}".format(*colours[int(code)]),
-        }
-        for code in sorted(
-            (key.removeprefix("CLASS_") for key in tags if key.startswith("CLASS_")), key=int
-        )
+        str(code): {"name": name, "colour": "#{:02x}{:02x}{:02x}".format(*colours[code])}
+        for code, name in sorted(class_names(class_map).items())
     }

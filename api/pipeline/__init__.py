@@ -5,7 +5,7 @@ Nothing appears under the output folder until everything succeeded.
 """
 
 from api.pipeline.estimates import reference_sample, segment_frame
-from api.pipeline.hectares import Progress, segment_map_table
+from api.pipeline.hectares import Progress, classify, segment_map_table, train
 from api.pipeline.inputs import Inputs, read_inputs
 from api.pipeline.run import RunResult, run_round
 
@@ -13,9 +13,11 @@ __all__ = [
     "Inputs",
     "Progress",
     "RunResult",
+    "classify",
     "read_inputs",
     "reference_sample",
     "run_round",
     "segment_frame",
     "segment_map_table",
+    "train",
 ]

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import geopandas as gpd
 import pandas as pd
 
 from api.pipeline.inputs import Inputs
-from imagery.catalog import read_scenes
+from imagery.catalog import SceneStack, read_scenes
 from imagery.classify import CropModel, fit_crop_model
 from imagery.mapping import FeatureSpec, map_scenes
 from imagery.zonal import class_hectares, training_pixels
 from survey.rounds import Round
 from survey.types import SEGMENT_MAP, Crop
 
-__all__ = ["Progress", "map_hectares", "segment_map_table"]
+__all__ = ["Progress", "classify", "map_hectares", "segment_map_table", "train"]
 
 #: Called with the name of a step, how much of it is done, and its total.
 Progress = Callable[[str, int, int], None]
@@ -33,30 +34,11 @@ def map_hectares(
     CropModel
         Also saved in `restricted`, beside class map, probability map and district totals.
     """
-    scenes = read_scenes(declared.locate(declared.inputs.scenes))
-    spec = FeatureSpec(indices=declared.imagery.indices, min_clear=declared.imagery.min_clear)
     progress("Training", 0, 1)
-    pixels = training_pixels(scenes, spec, inputs.training)
-    model = fit_crop_model(
-        pixels.features,
-        pixels.class_name,
-        pixels.plot_id,
-        pixels.weight,
-        seed=declared.survey.seed,
-    )
+    model = train(declared, inputs.training)
     model.save(restricted)
     progress("Training", 1, 1)
-    class_map = restricted / "class_map.tif"
-    map_scenes(
-        scenes,
-        model,
-        spec,
-        class_map=class_map,
-        probability=restricted / "probability.tif",
-        crops=[crop.value for crop in declared.survey.crops],
-        progress=lambda done, total: progress("Mapping", done, total),
-        keep=keep,
-    )
+    class_map = classify(declared, model, restricted, progress, keep=keep)
     progress("Measuring", 0, 2)
     per_segment = class_hectares(class_map, inputs.frame, "segment_id")
     progress("Measuring", 1, 2)
@@ -67,6 +49,49 @@ def map_hectares(
     )
     progress("Measuring", 2, 2)
     return per_segment, model
+
+
+def train(declared: Round, plots: gpd.GeoDataFrame) -> CropModel:
+    """The crop classifier of a round.
+
+    Parameters
+    ----------
+    plots : GeoDataFrame from `survey.readers.read_training`
+        None of them in a sampled segment.
+    """
+    scenes, spec = _scenes(declared)
+    pixels = training_pixels(scenes, spec, plots)
+    return fit_crop_model(
+        pixels.features,
+        pixels.class_name,
+        pixels.plot_id,
+        pixels.weight,
+        seed=declared.survey.seed,
+    )
+
+
+def classify(
+    declared: Round, model: CropModel, folder: Path, progress: Progress, *, keep: Path
+) -> Path:
+    """Write `class_map.tif` and `probability.tif` of a round; the class map's path."""
+    scenes, spec = _scenes(declared)
+    class_map = folder / "class_map.tif"
+    map_scenes(
+        scenes,
+        model,
+        spec,
+        class_map=class_map,
+        probability=folder / "probability.tif",
+        crops=[crop.value for crop in declared.survey.crops],
+        progress=lambda done, total: progress("Mapping", done, total),
+        keep=keep,
+    )
+    return class_map
+
+
+def _scenes(declared: Round) -> tuple[SceneStack, FeatureSpec]:
+    spec = FeatureSpec(indices=declared.imagery.indices, min_clear=declared.imagery.min_clear)
+    return read_scenes(declared.locate(declared.inputs.scenes)), spec
 
 
 def segment_map_table(

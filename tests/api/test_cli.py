@@ -12,11 +12,13 @@ from pathlib import Path
 
 import geopandas as gpd
 import openpyxl
+import pandas as pd
 import pytest
 import rasterio
 
 from api import cli
 from api.settings import Settings
+from survey.areas import geodesic_area_ha
 
 pytestmark = pytest.mark.xdist_group("cli")
 
@@ -198,6 +200,37 @@ def test_a_plain_table_comes_in_with_a_mapping(fresh, here, tmp_path: Path) -> N
     wrong = here("forms", "import", table, "--survey", prepared.survey, "--report", "r.pdf")
     assert wrong.returncode == 2
     assert ".xlsx" in wrong.stderr
+
+
+def test_the_steps_to_mapped_hectares_one_by_one(fresh, here, tmp_path: Path) -> None:
+    prepared = fresh()
+    round_folder = prepared.folder
+    listed = here("scenes", "list", round_folder / "scenes", "--json")
+    assert len(json.loads(listed.stdout)["scenes"]) >= 6
+    model, maps, table = tmp_path / "model", tmp_path / "maps", tmp_path / "hectares.csv"
+    trained = here("train", prepared.survey, "--to", model)
+    assert trained.returncode == 0, trained.stderr
+    assert "not the accuracy over the land" in trained.stdout
+    for _ in range(2):  # the second time both maps stand already
+        assert here("classify", prepared.survey, "--model", model, "--to", maps).returncode == 0
+    assert (maps.stat().st_mode & 0o777, model.stat().st_mode & 0o777) == (0o700, 0o700)
+    made = (maps / "class_map.tif").stat().st_mtime_ns
+    here("classify", prepared.survey, "--model", model, "--to", maps)
+    assert (maps / "class_map.tif").stat().st_mtime_ns == made
+    districts = round_folder / "districts.gpkg"
+    arguments = ("zonal", maps / "class_map.tif", districts, "--to", table, "--id")
+    assert here(*arguments, "district_pcode").returncode == 0
+    hectares = pd.read_csv(table)
+    assert {"poppy", "unobserved"} <= set(hectares["class_name"])
+    layer = gpd.read_file(districts)
+    whole = geodesic_area_ha(layer.geometry.to_numpy(), layer.crs).sum()
+    assert hectares["ha"].sum() == pytest.approx(whole, rel=1e-4)
+    wrong = here(*arguments, "code")
+    assert wrong.returncode == 1
+    assert "it has district_pcode" in wrong.stderr
+    failed = here("scenes", "import", tmp_path / "no.SAFE", "--to", tmp_path / "scenes")
+    assert failed.returncode == 1
+    assert "0 of 1 products imported" in failed.stdout
 
 
 def test_xform_is_printed(here) -> None:
