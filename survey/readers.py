@@ -19,6 +19,7 @@ from survey.types import BASELINES, DISTRICTS, PROJECTS
 __all__ = [
     "file_digest",
     "read_baselines",
+    "read_csv",
     "read_districts",
     "read_frame",
     "read_projects",
@@ -142,7 +143,7 @@ def read_training(path: Path, frame: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
 
 def read_projects(path: Path, districts: gpd.GeoDataFrame) -> pd.DataFrame:
     """Read AD projects; `district_pcodes` becomes a tuple of known codes."""
-    projects = PROJECTS.check(_read_csv(path), source=path.name)
+    projects = PROJECTS.check(read_csv(path), source=path.name)
     known = set(districts["district_pcode"])
     projects["district_pcodes"] = [
         tuple(part.strip() for part in text.split(";") if part.strip())
@@ -160,7 +161,7 @@ def read_projects(path: Path, districts: gpd.GeoDataFrame) -> pd.DataFrame:
 
 def read_baselines(path: Path, projects: pd.DataFrame) -> pd.DataFrame:
     """Read baseline values; each must belong to a known project."""
-    baselines = BASELINES.check(_read_csv(path), source=path.name)
+    baselines = BASELINES.check(read_csv(path), source=path.name)
     unknown = ~baselines["project_id"].isin(projects["project_id"])
     if unknown.any():
         row = int(np.flatnonzero(unknown.to_numpy())[0])
@@ -184,7 +185,8 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
-def _read_csv(path: Path) -> pd.DataFrame:
+def read_csv(path: Path) -> pd.DataFrame:
+    """Read a CSV with every value as text, so that codes such as 0101 keep their zeros."""
     if not path.is_file():
         raise SurveyError(f"{path} does not exist; check the path under [inputs] in survey.toml")
     try:

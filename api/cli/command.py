@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from api.cli.database import database
+from api.cli.estimate import estimate
 from api.cli.forms import forms
 from api.cli.imagery import classify, scenes, train, zonal
 from api.cli.rounds import load, run
@@ -32,6 +33,7 @@ app.add_typer(scenes, name="scenes")
 app.command()(train)
 app.command()(classify)
 app.command()(zonal)
+app.add_typer(estimate, name="estimate")
 app.command()(load)
 app.command()(serve)
 app.add_typer(database, name="database")

@@ -1,0 +1,174 @@
+"""`adsurvey estimate`: the documented examples, published figures, and faults named by cell."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from api.cli.command import app
+from survey.errors import DuplicateIdError, SurveyError, TableError
+
+ROOT = Path(__file__).resolve().parents[2]
+GUIDE = (ROOT / "docs" / "estimate.md").read_text(encoding="utf-8")
+FILES = dict(re.findall(r"`([\w.]+)`\n\n```csv\n(.*?)```", GUIDE, flags=re.DOTALL))
+COMMANDS = re.findall(r"```console\n\$ adsurvey (.*?)\n(.*?)```", GUIDE, flags=re.DOTALL)
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name, text in FILES.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "100")
+    return tmp_path
+
+
+def run(line: str) -> str:
+    result = CliRunner().invoke(app, line.split(), catch_exceptions=False)
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return str(result.stdout)
+
+
+def test_every_verb_has_an_example() -> None:
+    verbs = {command.split()[1] for command, _ in COMMANDS}
+    assert verbs == {"totals", "matrix", "points", "change", "production", "reliability"}
+
+
+@pytest.mark.parametrize(("command", "printed"), COMMANDS)
+def test_documented_examples_print_what_the_guide_shows(
+    here: Path, command: str, printed: str
+) -> None:
+    got = [line.rstrip() for line in run(command).splitlines() if line.strip()]
+    assert got == [line for line in printed.splitlines() if line.strip()]
+    assert json.loads(run(f"{command} --json"))
+
+
+def test_olofsson_2014_table_8(here: Path) -> None:
+    rows = {row["class"]: row for row in json.loads(run("estimate matrix matrix.csv --json"))}
+    golden = json.loads((ROOT / "tests/golden/olofsson2014.json").read_text())["values"]
+    assert golden
+    # 235,086 pixels of 0.09 ha with a 95% margin of 68,418 pixels, user's 0.88, producer's 0.75.
+    deforestation = rows["deforestation"]
+    assert deforestation["area_ha"] == pytest.approx(235_086 * 0.09, abs=0.1)
+    margin = (deforestation["ci_high_ha"] - deforestation["ci_low_ha"]) / 2
+    assert margin == pytest.approx(68_418 * 0.09, abs=0.5)
+    assert deforestation["users"] == pytest.approx(0.88)
+    assert round(deforestation["producers"], 2) == 0.75
+    assert round(deforestation["overall"], 2) == 0.95
+
+
+@pytest.mark.parametrize(
+    "method",
+    ["expansion", "ratio", "separate_ratio", "regression", "difference", "two_part", "bhf"],
+)
+def test_each_method_gives_both_districts(here: Path, method: str) -> None:
+    rows = json.loads(run(f"estimate totals frame.csv sample.csv --method {method} --json"))
+    by_id = {row["domain_id"]: row for row in rows}
+    assert by_id["MR0101"]["value_ha"] > 0.0
+    assert all(row["method"] and row["why"] and row["reliability"] for row in rows)
+    if method not in ("two_part", "bhf", "ratio", "separate_ratio"):
+        parts = by_id["MR0101"]["value_ha"] + by_id["MR0102"]["value_ha"]
+        assert by_id["country"]["value_ha"] == pytest.approx(parts)
+
+
+def test_the_sum_of_domains_with_one_yield_errs_more(here: Path) -> None:
+    rows = json.loads(run("estimate production areas.csv fields.csv --json"))
+    apart = sum(row["se_t"] ** 2 for row in rows[:2]) ** 0.5
+    assert rows[2]["se_t"] > apart
+
+
+def test_a_domain_without_sample_is_named_and_a_bare_frame_will_do(here: Path) -> None:
+    bare = "\n".join(line.rsplit(",", 1)[0] for line in FILES["frame.csv"].splitlines())
+    (here / "frame.csv").write_text(bare, encoding="utf-8")
+    kept = [
+        line
+        for line in FILES["sample.csv"].splitlines()
+        if line[2:3] not in "02468" or "segment" in line
+    ]
+    (here / "sample.csv").write_text("\n".join(kept), encoding="utf-8")
+    result = CliRunner().invoke(
+        app, ["estimate", "totals", "frame.csv", "sample.csv", "--method", "expansion", "--json"]
+    )
+    assert "district MR0102: no figure" in result.stderr
+    assert {row["domain_id"] for row in json.loads(result.stdout)} == {"MR0101", "MR01", "country"}
+
+
+def test_a_comparison_across_methods_needs_a_signature(here: Path) -> None:
+    command = (
+        "estimate change frame.csv sample.csv frame.csv sample_2027.csv --years 2026 2027 "
+        "--method-versions 1 2"
+    )
+    with pytest.raises(SurveyError, match="not comparable"):
+        run(command)
+    assert json.loads(run(f"{command} --signed-by Analyst --json"))[0]["signed_by"] == "Analyst"
+    for estimator in ("ratio", "regression"):
+        assert run(command.replace("--method-versions 1 2", f"--estimator {estimator}"))
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "command", "error", "message"),
+    [
+        (
+            "sample.csv", "S02,0.0", "S02,some", "totals frame.csv sample.csv",
+            TableError, r"sample\.csv, row 2: reference_ha is 'some', not float",
+        ),
+        (
+            "sample.csv", "S02", "S99", "totals frame.csv sample.csv",
+            TableError, r"sample\.csv, row 2: segment_id 'S99' is not in the frame",
+        ),
+        (
+            "sample.csv", "S03,2.4", "S03,240", "totals frame.csv sample.csv",
+            TableError, r"sample\.csv: .*S03",
+        ),
+        (
+            "frame.csv", "S02,", "S01,", "totals frame.csv sample.csv",
+            DuplicateIdError, r"frame\.csv, row 2: segment_id 'S01'",
+        ),
+        (
+            "frame.csv", "risk_ha", "risk", "totals frame.csv sample.csv",
+            TableError, r"frame\.csv: column risk_ha is missing",
+        ),
+        (
+            "matrix.csv", "66", "6.5", "matrix matrix.csv",
+            TableError, r"matrix\.csv, row 1: deforestation is '6\.5', not int",
+        ),
+        (
+            "strata.csv", "rest,9600", "west,9600", "points points.csv strata.csv",
+            SurveyError, r"rest.*west",
+        ),
+        (
+            "fields.csv", "F1,V1,420,,1.2", "F1,V1,,,1.2", "production areas.csv fields.csv",
+            TableError, r"fields\.csv, row 1: give either",
+        ),
+        (
+            "figures.csv", "direct", "guess", "reliability figures.csv",
+            TableError, r"figures\.csv, row 1: estimate_type 'guess'",
+        ),
+        (
+            "figures.csv", "89,151", "151,89", "reliability figures.csv",
+            TableError, r"figures\.csv, row 1: interval 151",
+        ),
+        (
+            "figures.csv", "\n", "\n\x00", "reliability no.csv",
+            SurveyError, r"no\.csv does not exist",
+        ),
+    ],
+)  # fmt: skip
+def test_faults_name_file_row_and_column(
+    here: Path, name: str, old: str, new: str, command: str, error: type[Exception], message: str
+) -> None:
+    (here / name).write_text(FILES[name].replace(old, new, 1), encoding="utf-8")
+    with pytest.raises(error, match=message):
+        run(f"estimate {command}")
+
+
+def test_a_matrix_without_reference_classes(here: Path) -> None:
+    (here / "matrix.csv").write_text("map_class,map_ha\na,5\n", encoding="utf-8")
+    with pytest.raises(TableError, match="no reference class"):
+        run("estimate matrix matrix.csv")
