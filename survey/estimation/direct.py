@@ -24,6 +24,10 @@ __all__ = [
 ]
 
 
+# Below it the ratio multiplies by more than ten what was seen: a denominator near zero.
+MIN_SIZE_SHARE = 0.1
+
+
 def merge_note(merged: tuple[str, ...]) -> str:
     """Sentence that names merged strata; empty where there are none."""
     if not merged:
@@ -62,6 +66,11 @@ def ratio_linear(
         raise TooFewUnitsError(
             "the sampled segments of the domain hold none of the size variable; its ratio is "
             "undefined: use the expansion or a synthetic estimate"
+        )
+    if estimated_x < MIN_SIZE_SHARE * total_x:
+        raise TooFewUnitsError(
+            f"the sampled segments stand for {estimated_x / total_x:.2%} of the domain's size; a "
+            f"ratio needs {MIN_SIZE_SHARE:.0%}: use the expansion or a synthetic estimate"
         )
     # Cochran (1977) eq. 6.48: R = sum w y / sum w x, total = R X.
     ratio = float((w * y).sum()) / estimated_x

@@ -9,7 +9,13 @@ import numpy as np
 
 from survey.errors import EstimationError, TooFewUnitsError
 from survey.estimation.assisted import Fit, difference_linear, fit_regression, regression_columns
-from survey.estimation.direct import expansion_linear, merge_note, ratio_linear, size_of
+from survey.estimation.direct import (
+    MIN_SIZE_SHARE,
+    expansion_linear,
+    merge_note,
+    ratio_linear,
+    size_of,
+)
 from survey.estimation.intervals import Linear, finish
 from survey.estimation.rules import DIRECT, MODELS, DomainEstimate, LadderRule
 from survey.estimation.smallarea.districts import small_area_estimates
@@ -129,6 +135,12 @@ class Ladder:
             return "expansion", f"{note}Expansion, because there is no ratio ({problem})."
         if not x[self.sample.index][in_group[self.sample.index]].sum() > 0.0:
             return "expansion", f"{note}Expansion, because the sampled size is zero."
+        w = np.where(in_group[self.sample.index], self.design.weight, 0.0)
+        share = float((w * x[self.sample.index]).sum()) / float(x[in_group].sum())
+        if share < MIN_SIZE_SHARE:
+            return "expansion", (
+                f"{note}Expansion, because the sampled segments carry {share:.2%} of the size."
+            )
         what = "risk area" if self.rule.ratio_size == "risk_ha" else "mapped hectares"
         return "ratio", f"{note}Combined ratio to {what}{'' if note else ', as declared'}."
 
@@ -266,6 +278,8 @@ class Ladder:
         why = (
             f"District {code} has {n} sampled segments, fewer than "
             f"{self.rule.min_segments_district}."
+            if n < self.rule.min_segments_district
+            else f"The {n} sampled segments of district {code} cannot carry a figure of its own."
         )
         if self.rule.small_area in MODELS:
             name = MODEL_NAMES[self.rule.small_area]

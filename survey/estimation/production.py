@@ -39,7 +39,8 @@ class WeightUnit(StrEnum):
     JOI = "joi"
 
 
-# Burmese viss (peik-tha) 100 ticals of 16.3293 g; joi (choi) as in trade, 1.6 kg.
+# Viss (peik-tha) and joi are quoted without a source and differ between markets: a survey gives
+# what its own traders' weights weigh.
 _KG_PER_UNIT: dict[WeightUnit, float] = {
     WeightUnit.KILOGRAM: 1.0,
     WeightUnit.VISS: 1.63293,
@@ -47,9 +48,52 @@ _KG_PER_UNIT: dict[WeightUnit, float] = {
 }
 
 
-def to_kilograms(value: float, unit: WeightUnit) -> float:
-    """Convert a weight in a local unit to kilograms; keep the original beside it."""
-    return value * _KG_PER_UNIT[unit]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weight:
+    """A reported weight, the original kept.
+
+    Attributes
+    ----------
+    value : float
+        As reported.
+    unit : WeightUnit
+    kg_per_unit : float
+        What was used for the conversion.
+    is_sourced : bool
+        False where `kg_per_unit` is this package's unsourced default.
+    """
+
+    value: float
+    unit: WeightUnit
+    kg_per_unit: float
+    is_sourced: bool
+
+    @property
+    def kg(self) -> float:
+        """Kilograms."""
+        return self.value * self.kg_per_unit
+
+
+def to_kilograms(value: float, unit: WeightUnit, *, kg_per_unit: float | None = None) -> Weight:
+    """Weight in a local unit with its kilograms.
+
+    Parameters
+    ----------
+    value : float
+    unit : WeightUnit
+    kg_per_unit : float, optional
+        As weighed in the survey; without it a default that no report confirms.
+    """
+    if not (math.isfinite(value) and value >= 0.0):
+        raise EstimationError(f"weight {value} {unit} must be finite and not negative")
+    if kg_per_unit is not None and not (math.isfinite(kg_per_unit) and kg_per_unit > 0.0):
+        raise EstimationError(f"kg_per_unit {kg_per_unit} must be finite and positive")
+    return Weight(
+        value=value,
+        unit=unit,
+        kg_per_unit=_KG_PER_UNIT[unit] if kg_per_unit is None else kg_per_unit,
+        is_sourced=kg_per_unit is not None or unit is WeightUnit.KILOGRAM,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ from survey.estimation import (
     bootstrap_domain_totals,
     calibrate,
     error_adjusted_area,
+    estimate_ladder,
     expansion_total,
     farm_gate_value,
     jackknife_weights,
@@ -280,7 +281,37 @@ def test_yield_and_production_refused_units_and_draws():
         production_draws([1.0, 2.0], [1.0])
     with pytest.raises(EstimationError, match="price"):
         farm_gate_value(production(1.0, 0.1, 1.0, 0.1), -1.0)
-    assert to_kilograms(2.0, WeightUnit.JOI) == pytest.approx(3.2)
+    joi = to_kilograms(2.0, WeightUnit.JOI)
+    assert (joi.kg, joi.value, joi.unit) == (pytest.approx(3.2), 2.0, WeightUnit.JOI)
+    assert not joi.is_sourced
+    weighed = to_kilograms(2.0, WeightUnit.VISS, kg_per_unit=1.65)
+    assert weighed.kg == pytest.approx(3.3)
+    assert weighed.is_sourced
+    assert to_kilograms(1.0, WeightUnit.KILOGRAM).is_sourced
+    for value, factor in ((-1.0, None), (1.0, 0.0)):
+        with pytest.raises(EstimationError, match="must be finite"):
+            to_kilograms(value, WeightUnit.JOI, kg_per_unit=factor)
+
+
+def test_a_ratio_to_almost_nothing_is_refused_and_the_ladder_expands():
+    risk = np.r_[np.full(20, 0.001), np.full(20, 50.0)]
+    frame = Frame(
+        segment_id=np.arange(40).astype(str),
+        stratum=np.full(40, "a"),
+        domain=np.full(40, "d"),
+        group=np.full(40, "p"),
+        risk_ha=risk,
+    )
+    sample = Sample(index=np.arange(12), y_ha=np.where(np.arange(12) < 6, 0.001, 0.0))
+    with pytest.raises(TooFewUnitsError, match=r"0\.00% of the domain's size"):
+        ratio_total(frame, sample)
+    province = next(
+        row.estimate
+        for row in estimate_ladder(frame, sample, estimator="ratio")
+        if row.admin_level == "province"
+    )
+    assert province.method == "expansion_total"
+    assert "carry 0.00% of the size" in province.why
     draws = production_draws([[100.0, 50.0], [120.0, 60.0]], [10.0, 20.0])
     assert draws.tolist() == [[1.0, 0.5], [2.4, 1.2]]
     assert production_draws([100.0], [10.0]).tolist() == [1.0]
