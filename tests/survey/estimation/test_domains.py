@@ -523,3 +523,17 @@ def test_orders_and_models_that_do_not_exist():
         Forced(method="ratio", reason=" ")
     with pytest.raises(EstimationError, match="small_area 'best'"):
         LadderRule(small_area="best")
+
+
+def test_a_declared_difference_without_a_map_falls_to_the_ratio():
+    frame, truth = landscape()
+    bare = Frame(
+        segment_id=frame.segment_id,
+        stratum=frame.stratum,
+        domain=frame.domain,
+        group=frame.group,
+        risk_ha=frame.risk_ha,
+    )
+    rows = by_id(estimate_ladder(bare, draw(frame, truth, 20), estimator="difference"))
+    assert rows["province", "MR01"].method == "ratio_total_combined"
+    assert "Difference was declared but cannot be computed" in rows["province", "MR01"].why
