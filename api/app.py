@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -30,7 +29,7 @@ from api.ogc import OgcEdge, close_ogc, include_ogc, open_ogc
 from api.routes.forms import forms_router
 from api.routes.pages import include_pages
 from api.routes.tiles import raster_router
-from api.settings import Settings
+from api.settings import Settings, is_loopback
 from survey.rounds import read_round
 
 __all__ = ["create_app", "refuse_public_bind"]
@@ -54,11 +53,7 @@ def refuse_public_bind(host: str) -> None:
     BindRefusedError
         The address is not a loopback address written as such, or ``localhost``.
     """
-    try:
-        is_loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        is_loopback = False
-    if not is_loopback:
+    if not is_loopback(host):
         raise BindRefusedError(
             f"refusing to listen on {host!r}: without users and roles everyone who reaches this "
             "machine could read restricted layers; use 127.0.0.1 (or ::1), and an SSH tunnel "

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import ipaddress
 from pathlib import Path
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-__all__ = ["Settings"]
+__all__ = ["Settings", "is_loopback"]
 
 _CHECKOUT = Path(__file__).resolve().parents[1]
 
@@ -16,6 +17,14 @@ def _state_dir() -> Path:
     """`.adsurvey` of the checkout; of the working folder where there is no checkout."""
     is_checkout = (_CHECKOUT / "pyproject.toml").is_file()
     return (_CHECKOUT if is_checkout else Path.cwd()) / ".adsurvey"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address reaches this machine only; names other than localhost do not count."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 class Settings(BaseSettings):

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from api.cli.database import database
+from api.cli.devices import collect, devices
 from api.cli.estimate import estimate
 from api.cli.forms import forms
 from api.cli.imagery import classify, scenes, train, zonal
@@ -29,6 +30,8 @@ app = typer.Typer(
 )
 app.command()(run)
 app.add_typer(forms, name="forms")
+app.add_typer(devices, name="devices")
+app.command()(collect)
 app.add_typer(scenes, name="scenes")
 app.command()(train)
 app.command()(classify)

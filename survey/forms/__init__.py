@@ -1,5 +1,6 @@
 """Forms of field teams: XLSForms out, submissions in, rows for the estimators."""
 
+from survey.forms.devices import Device, DeviceRegistry, collect_settings
 from survey.forms.mapping import TableMapping, read_mapping
 from survey.forms.nested import flatten_repeats, repeat_rows
 from survey.forms.records import ParsedFile, Problem, Submission
@@ -10,12 +11,15 @@ from survey.forms.submissions import parse_submissions
 from survey.forms.xlsforms import form_ids, form_path, xform_xml
 
 __all__ = [
+    "Device",
+    "DeviceRegistry",
     "ImportReport",
     "ParsedFile",
     "Problem",
     "Submission",
     "SubmissionStore",
     "TableMapping",
+    "collect_settings",
     "farmer_rows",
     "flatten_repeats",
     "form_ids",

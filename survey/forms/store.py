@@ -5,6 +5,7 @@ raw/<sha256>                     bytes exactly as they arrived, refused files in
 submissions/<form>/<digest>.json one file per instanceID, written once
 conflicts/<digest>-<content>.json  another content under a known instanceID
 refused/<sha256>.json            why a file was refused
+attachments/<digest>/<sha256>-<name>  files of a submission, byte for byte
 ```
 
 Names are digests, so no instanceID can reach outside the folder. Files are written under a
@@ -17,6 +18,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import secrets
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -134,6 +136,21 @@ class SubmissionStore:
             accepted=True,
         )
 
+    def attach(self, instance_id: str, name: str, data: bytes) -> bool:
+        """Keep a file of a submission, durably; False if it was there already.
+
+        Parameters
+        ----------
+        instance_id : str
+            Of the submission, which may come before or after its files.
+        name : str
+            As the phone gave it; only letters, digits, dots, `-` and `_` of it are kept.
+        """
+        key = _key(instance_id)
+        safe = re.sub(r"[^A-Za-z0-9._-]", "_", name)[-80:].lstrip(".") or "file"
+        digest = hashlib.sha256(data).hexdigest()[:16]
+        return self._write_once(self._folder / "attachments" / key / f"{digest}-{safe}", data)
+
     def submissions(self, form_id: str) -> list[Submission]:
         """Stored submissions of a form, in order of instanceID.
 
@@ -155,7 +172,7 @@ class SubmissionStore:
         return sorted(found, key=lambda submission: submission.instance_id)
 
     def _take(self, submission: Submission, raw: str, received_at: datetime) -> str:
-        key = hashlib.sha256(submission.instance_id.encode()).hexdigest()[:40]
+        key = _key(submission.instance_id)
         path = self._folder / "submissions" / submission.form_id / f"{key}.json"
         content = _json(
             {
@@ -203,6 +220,10 @@ class SubmissionStore:
             self._make(folder.parent)
         folder.mkdir(mode=0o700, parents=folder == self._folder, exist_ok=True)
         _flush(folder.parent)
+
+
+def _key(instance_id: str) -> str:
+    return hashlib.sha256(instance_id.encode()).hexdigest()[:40]
 
 
 def _flush(folder: Path) -> None:

@@ -233,6 +233,26 @@ def test_the_steps_to_mapped_hectares_one_by_one(fresh, here, tmp_path: Path) ->
     assert "0 of 1 products imported" in failed.stdout
 
 
+def test_phones_are_registered_listed_and_revoked(fresh, here, tmp_path: Path) -> None:
+    prepared = fresh()
+    code, of_round = tmp_path / "phone.png", ("--survey", prepared.survey)
+    plain = here("devices", "add", "T", "--url", "http://x.org", "--qr", code, *of_round)
+    assert plain.returncode == 2
+    assert "no https address" in plain.stderr
+    added = here("devices", "add", "T", "--url", "https://x.org", "--qr", code, *of_round)
+    assert added.returncode == 0, added.stderr
+    assert code.read_bytes()[:4] == b"\x89PNG"
+    assert code.stat().st_mode & 0o777 == 0o600
+    (row,) = json.loads(here("devices", "list", "--json", *of_round).stdout)
+    assert (row["label"], row["revoked_at"]) == ("T", None)
+    assert "secret" not in json.dumps(row)
+    assert here("devices", "revoke", row["device_id"], *of_round).returncode == 0
+    assert "revoked" in here("devices", "list", *of_round).stdout
+    assert here("devices", "revoke", "nobody", *of_round).returncode == 1
+    for arguments in (("--host", "0.0.0.0"), ("--tls-key", "k.pem")):  # noqa: S104
+        assert here("collect", *arguments, *of_round).returncode == 2
+
+
 def test_xform_is_printed(here) -> None:
     result = here("forms", "xform", "segment_visit")
     assert result.returncode == 0
