@@ -92,7 +92,7 @@ def _cells(row: dict[Any, Any]) -> tuple[str, ...]:
         value,
         interval,
         "-" if row["disclosure"] else str(row["n_segments"]),
-        str(row["estimate_type"]),
+        str(row["estimate_type"]).replace("_", " "),
         "withheld" if row["disclosure"] else str(row["reliability"]).replace("_", " "),
         f"{100 * row['unobserved_share']:.0f}%" if not row["disclosure"] else "-",
     )
