@@ -65,6 +65,7 @@ class SeasonEstimator(StrEnum):
     EXPANSION = "expansion"
     RATIO = "ratio"
     REGRESSION = "regression"
+    DIFFERENCE = "difference"
 
 
 @estimate.command()

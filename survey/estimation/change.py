@@ -10,9 +10,9 @@ import numpy.typing as npt
 from scipy import stats
 
 from survey.errors import EstimationError
-from survey.estimation.assisted import fit_regression, regression_columns
+from survey.estimation.assisted import difference_linear, fit_regression, regression_columns
 from survey.estimation.design import linearised_moments
-from survey.estimation.direct import expansion_linear, ratio_linear
+from survey.estimation.direct import expansion_linear, ratio_linear, size_of
 from survey.estimation.intervals import Linear, t_quantile
 from survey.estimation.strata import Stratified, stratified_design
 from survey.estimation.units import Frame, Sample
@@ -96,7 +96,7 @@ def season_total(
 
     Parameters
     ----------
-    estimator : {"expansion", "ratio", "regression"}
+    estimator : {"expansion", "ratio", "regression", "difference"}
         The season's own; the ratio is to risk area, the regression has a common slope.
     """
     mask = frame.is_member(member)
@@ -112,13 +112,18 @@ def season_total(
             inside,
             float(frame.risk_ha[mask].sum()),
         )
+    elif estimator == "difference":
+        x = size_of(frame, "covariate_ha")
+        linear = difference_linear(
+            strata.design, sample.y_ha, x[sample.index], inside, float(x[mask].sum())
+        )
     elif estimator == "regression":
         columns = regression_columns(frame, strata)
         fit = fit_regression(sample.y_ha, columns[sample.index], strata.design.weight)
         linear = fit.greg(columns[mask].sum(axis=0), inside)
     else:
         raise EstimationError(
-            f'estimator {estimator!r} is unknown; say "expansion", "ratio" or "regression"'
+            f"estimator {estimator!r} is unknown; say expansion, ratio, regression or difference"
         )
     return SeasonTotal(
         harvest_year=harvest_year,

@@ -92,6 +92,22 @@ def test_other_estimators_and_domains(estimator):
     assert change.relative == pytest.approx(-0.5)
 
 
+def test_by_difference_the_same_map_drops_out():
+    rng = np.random.default_rng(4)
+    rows = np.sort(rng.choice(60, 30, replace=False))
+    truth = rng.gamma(1.0, 3.0, 60)
+    covariate = truth + rng.gamma(1.0, 0.2, 60)
+    changes = {
+        estimator: change_between(
+            season(rows, truth[rows], 2025, estimator=estimator, covariate=covariate),
+            season(rows, 0.5 * truth[rows], 2026, estimator=estimator, covariate=covariate),
+        )
+        for estimator in ("difference", "expansion")
+    }
+    assert changes["difference"].value_ha == pytest.approx(changes["expansion"].value_ha)
+    assert changes["difference"].se_ha == pytest.approx(changes["expansion"].se_ha)
+
+
 def test_refused_across_a_break_unless_signed():
     rows, y = np.arange(20), np.linspace(0.0, 4.0, 20)
     one, two = season(rows, y, 2025), season(rows, y + 1.0, 2026, "v2")
