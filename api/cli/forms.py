@@ -68,6 +68,64 @@ def forms_import(
         raise typer.Exit(1)
 
 
+@forms.command("status")
+def forms_status(
+    survey: SurveyPath = Path("survey.toml"),
+    missing: Annotated[
+        bool, typer.Option("--missing", help="Name the drawn segments without a visit.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show what came in, and what is missing against the sample.
+
+    Segment ids are names of places: do not pass the list of `--missing` on.
+    """
+    from survey.forms import SubmissionStore, form_ids
+    from survey.progress import district_progress, team_progress
+    from survey.readers import read_districts, read_frame
+    from survey.rounds import read_round
+
+    declared = read_round(survey)
+    store = SubmissionStore(declared.submissions_folder)
+    counts = {form_id: len(store.submissions(form_id)) for form_id in form_ids()}
+    n_conflicts, n_refused = store.kept_for_review()
+    visits = store.submissions("segment_visit")
+    where = declared.locate
+    districts = read_districts(where(declared.inputs.districts), declared.columns.districts)
+    frame = read_frame(where(declared.inputs.frame), districts)
+    by_district, by_team = district_progress(visits, frame), team_progress(visits)
+    if not missing:
+        by_district = by_district.drop(columns="missing")
+    if as_json:
+        content = {
+            "submissions": counts,
+            "conflicts": n_conflicts,
+            "refused_files": n_refused,
+            "districts": json.loads(by_district.to_json(orient="records")),
+            "teams": json.loads(by_team.to_json(orient="records")),
+        }
+        typer.echo(json.dumps(content, indent=2))
+        return
+    for form_id, count in counts.items():
+        if count:
+            typer.echo(f"{form_id:<20} {count:>6}")
+    typer.echo(f"{'kept for review':<20} {n_conflicts:>6} conflicts, {n_refused} refused files")
+    typer.echo("\ndistrict          drawn  visited  missing")
+    names = districts.set_index("district_pcode")["district_name"]
+    for row in by_district.to_dict("records"):
+        name = f"{row['district_pcode']} {names[row['district_pcode']]}"
+        typer.echo(
+            f"{name:<17} {row['drawn']:>5} {row['visited']:>8} {row['drawn'] - row['visited']:>8}"
+            + ("  " + " ".join(row["missing"]) if missing else "")
+        )
+    typer.echo("\nobserver     visits  days  first       last")
+    for row in by_team.to_dict("records"):
+        typer.echo(
+            f"{row['observer_code']:<12} {row['visits']:>6} {row['days']:>5}  "
+            f"{row['first_day']}  {row['last_day']}"
+        )
+
+
 @forms.command("list")
 def forms_list() -> None:
     """List the forms that field teams can fill."""

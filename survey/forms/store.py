@@ -171,6 +171,11 @@ class SubmissionStore:
                 ) from error
         return sorted(found, key=lambda submission: submission.instance_id)
 
+    def kept_for_review(self) -> tuple[int, int]:
+        """Submissions with other answers under a known identifier, and refused files."""
+        conflicts, refused = (self._folder / name for name in ("conflicts", "refused"))
+        return len(list(conflicts.glob("*.json"))), len(list(refused.glob("*.json")))
+
     def _take(self, submission: Submission, raw: str, received_at: datetime) -> str:
         key = _key(submission.instance_id)
         path = self._folder / "submissions" / submission.form_id / f"{key}.json"

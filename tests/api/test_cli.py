@@ -233,6 +233,19 @@ def test_the_steps_to_mapped_hectares_one_by_one(fresh, here, tmp_path: Path) ->
     assert "0 of 1 products imported" in failed.stdout
 
 
+def test_status_says_what_is_missing_against_the_sample(fresh, here) -> None:
+    prepared = fresh()
+    shown = here("forms", "status", "--survey", prepared.survey)
+    assert shown.returncode == 0, shown.stderr
+    assert "segment_visit" in shown.stdout
+    listed = json.loads(here("forms", "status", "--survey", prepared.survey, "--json").stdout)
+    frame = gpd.read_file(prepared.folder / "frame.gpkg")
+    assert sum(row["drawn"] for row in listed["districts"]) == int(frame["is_sampled"].sum())
+    assert all(row["visited"] <= row["drawn"] for row in listed["districts"])
+    # Segments are named on demand only.
+    assert all("missing" not in row for row in listed["districts"])
+
+
 def test_phones_are_registered_listed_and_revoked(fresh, here, tmp_path: Path) -> None:
     prepared = fresh()
     code, of_round = tmp_path / "phone.png", ("--survey", prepared.survey)
