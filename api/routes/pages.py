@@ -17,7 +17,7 @@ _PAGES = Path(__file__).parents[1] / "pages"
 
 
 def include_pages(app: FastAPI) -> None:
-    """Add `/`, `/docs`, `/licences` and the static files they load."""
+    """Add `/`, `/upload`, `/docs`, `/licences` and the static files they load."""
     router = APIRouter(include_in_schema=False)
 
     @router.get("/")
@@ -28,6 +28,10 @@ def include_pages(app: FastAPI) -> None:
     @router.get("/docs", name="swagger_ui_html")
     def docs_page() -> FileResponse:
         return FileResponse(_PAGES / "docs.html", media_type="text/html")
+
+    @router.get("/upload")
+    def upload_page() -> FileResponse:
+        return FileResponse(_PAGES / "upload.html", media_type="text/html")
 
     @router.get("/licences")
     def licences() -> FileResponse:

@@ -108,9 +108,16 @@ def client(settings: Settings, loaded: LoadReport) -> Iterator[TestClient]:
 
 
 @pytest.fixture(scope="session")
-def address(settings: Settings, loaded: LoadReport) -> Iterator[str]:
-    """The service as a process on a loopback port, for real clients."""
+def address(
+    settings: Settings, loaded: LoadReport, finished, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """The service as a process on a loopback port, for real clients.
+
+    Uploads go to a store of their own, beside a copy of the declaration.
+    """
     assert loaded.run_id
+    survey = tmp_path_factory.mktemp("uploads") / "survey.toml"
+    survey.write_bytes(finished[0].survey.read_bytes())
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -120,6 +127,7 @@ def address(settings: Settings, loaded: LoadReport) -> Iterator[str]:
         "ADSURVEY_DURABLE": "false",
     }
     command = [sys.executable, "-m", "api.cli", "serve", "--port", str(port)]
+    command += ["--survey", str(survey)]
     service = subprocess.Popen(command, env=environment, cwd=ROOT, stderr=subprocess.PIPE)
     url = f"http://127.0.0.1:{port}"
     try:

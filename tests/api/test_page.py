@@ -103,10 +103,36 @@ def test_table_and_projects_work_by_keyboard_on_a_phone(
     page.close()
 
 
+def test_an_office_uploads_by_keyboard(browser: Browser, address: str, tmp_path: Path) -> None:
+    page = browser.new_page(viewport={"width": 390, "height": 844})
+    watch = Watch(page, address)
+    page.goto(f"{address}/upload")
+    bad = tmp_path / "bad <b>.csv"
+    bad.write_text(
+        "instanceID,segment_id,visit_date,observer_code,observed_percent,area_unit,poppy_area,"
+        "cannabis_area\nuuid:page-1,S-1,2026-02-03,T1,95%,rai,<script>,0\n"
+    )
+    page.set_input_files("#files", [bad])
+    page.focus("#upload button")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#reports article")
+    report = page.inner_text("#reports")
+    assert "refused" in report
+    assert "without the % sign" in report
+    assert "<script>" in report
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.screenshot(path=tmp_path / "upload.png", full_page=True)
+    assert watch.foreign == []
+    # The refusal itself (422) is an answer of the upload, and the browser logs it.
+    expected = ("422", "/forms/submissions")
+    assert [text for text in watch.errors if not any(part in text for part in expected)] == []
+    page.close()
+
+
 def test_no_html_route_asks_another_host(browser: Browser, address: str, finished) -> None:
     _, result = finished
     mailed = (result.folder / "publish" / "map.html").as_uri()
-    for url in (f"{address}/docs", mailed):
+    for url in (f"{address}/docs", f"{address}/upload", mailed):
         page = browser.new_page()
         watch = Watch(page, address)
         page.goto(url)

@@ -25,6 +25,7 @@ RASTER = "/raster/class-map-meru-2026"
     [
         ("/", 200, "text/html"),
         ("/docs", 200, "text/html"),
+        ("/upload", 200, "text/html"),
         ("/licences", 200, "text/plain"),
         ("/healthz", 200, "application/json"),
         ("/layers", 200, "application/json"),
