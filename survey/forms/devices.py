@@ -131,6 +131,12 @@ class DeviceRegistry:
             out.flush()
             os.fsync(out.fileno())
         partial.replace(self._folder / f"{device.device_id}.json")
+        # A revocation must outlive a power cut.
+        folder = os.open(self._folder, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
 
 def collect_settings(

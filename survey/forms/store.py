@@ -199,6 +199,9 @@ class SubmissionStore:
     def _write_once(self, path: Path, content: bytes) -> bool:
         """Write a file that survives a crash; False if it was there already."""
         if path.exists():
+            # Whoever wrote it may not have flushed the folder yet, and the sender is told that
+            # it is safe.
+            _flush(path.parent)
             return False
         self._make(path.parent)
         partial = path.parent / f".{secrets.token_hex(8)}"
@@ -211,6 +214,7 @@ class SubmissionStore:
             try:
                 os.link(partial, path)
             except FileExistsError:
+                _flush(path.parent)
                 return False
         finally:
             partial.unlink()
