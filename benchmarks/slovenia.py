@@ -25,7 +25,8 @@ from rasterio.features import shapes
 from benchmarks.maipo import ESTIMATORS
 from imagery.catalog import SceneStack, read_scenes
 from imagery.classify import fit_crop_model
-from imagery.mapping import FeatureSpec, map_scenes
+from imagery.features import FeatureSpec
+from imagery.mapping import map_scenes
 from imagery.zonal import class_hectares, training_pixels
 from survey.areas import geodesic_area_ha
 from survey.estimation import Frame, Sample

@@ -22,8 +22,9 @@ from rasterio.features import rasterize
 
 from imagery.catalog import SceneStack
 from imagery.errors import GridError, TrainingError
+from imagery.features import FeatureSpec, block_features, block_size_for
 from imagery.grid import Block, Grid, PixelAreas
-from imagery.mapping import UNOBSERVED, FeatureSpec, block_features, block_size_for
+from imagery.mapping import UNOBSERVED
 from imagery.raster import open_raster, read_block
 from survey.areas import M2_PER_HA, geodesic_area_ha
 

@@ -11,7 +11,8 @@ import pandas as pd
 from api.pipeline.inputs import Inputs
 from imagery.catalog import SceneStack, read_scenes
 from imagery.classify import CropModel, fit_crop_model
-from imagery.mapping import FeatureSpec, map_scenes
+from imagery.features import FeatureSpec
+from imagery.mapping import map_scenes
 from imagery.zonal import class_hectares, training_pixels
 from survey.rounds import Round
 from survey.types import SEGMENT_MAP, Crop

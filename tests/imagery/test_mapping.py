@@ -13,14 +13,9 @@ from conftest_scenes import write_scene
 from imagery.catalog import read_scenes
 from imagery.classify import fit_crop_model
 from imagery.errors import SceneError, TrainingError
+from imagery.features import FeatureSpec, block_features, block_size_for
 from imagery.grid import Block
-from imagery.mapping import (
-    UNOBSERVED,
-    FeatureSpec,
-    block_features,
-    block_size_for,
-    map_scenes,
-)
+from imagery.mapping import UNOBSERVED, map_scenes
 from imagery.raster import is_valid_cog
 
 SPEC = FeatureSpec(indices=("ndvi",), min_clear=2)

@@ -13,8 +13,8 @@ from affine import Affine
 
 from imagery.catalog import read_scenes
 from imagery.errors import SceneError
+from imagery.features import FeatureSpec, block_features
 from imagery.grid import Block
-from imagery.mapping import FeatureSpec, block_features
 from imagery.raster import is_valid_cog
 from imagery.sentinel import SENTINEL2_BANDS, SafeProduct, import_safe, read_safe
 

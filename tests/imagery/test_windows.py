@@ -16,7 +16,8 @@ from imagery import mapping
 from imagery.catalog import SceneStack, read_scenes
 from imagery.classify import CropModel, fit_crop_model
 from imagery.errors import WriteError
-from imagery.mapping import FeatureSpec, block_features, map_scenes
+from imagery.features import FeatureSpec, block_features
+from imagery.mapping import map_scenes
 from imagery.windows import FinishedWindows
 
 SPEC = FeatureSpec(indices=("ndvi",), min_clear=2)
@@ -27,10 +28,11 @@ from pathlib import Path
 from imagery import mapping
 from imagery.catalog import read_scenes
 from imagery.classify import CropModel
+from imagery.features import FeatureSpec
 scenes, model, out, keep = map(Path, sys.argv[1:])
 mapping.map_scenes(
     read_scenes(scenes), CropModel.load(model),
-    mapping.FeatureSpec(indices=("ndvi",), min_clear=2),
+    FeatureSpec(indices=("ndvi",), min_clear=2),
     class_map=out / "class_map.tif", probability=out / "p.tif", crops=["poppy"],
     block_size=64, keep=keep,
     progress=lambda done, total: (print(done, flush=True), time.sleep(0.1)),

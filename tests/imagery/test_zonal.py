@@ -15,8 +15,8 @@ from pyproj import CRS
 
 from imagery.catalog import read_scenes
 from imagery.errors import GridError, TrainingError
+from imagery.features import FeatureSpec
 from imagery.grid import Grid, pixel_area_ha
-from imagery.mapping import FeatureSpec
 from imagery.zonal import class_hectares, training_pixels
 from survey.areas import geodesic_area_ha
 
