@@ -8,24 +8,22 @@ refused/<sha256>.json            why a file was refused
 attachments/<digest>/<sha256>-<name>  files of a submission, byte for byte
 ```
 
-Names are digests, so no instanceID can reach outside the folder. Files are written under a
-temporary name, flushed to disk and linked into place, so that two importers at once cannot
-write one instance twice and a crash leaves no half file.
+Names are digests, so no instanceID can reach outside the folder. Files are written by
+`survey.forms.durable`, so that two importers at once cannot write one instance twice and a crash
+leaves no half file.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-import secrets
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from survey.errors import FormError
+from survey.forms.durable import instance_key, to_json, write_once
 from survey.forms.mapping import read_mapping
 from survey.forms.records import Problem, Submission
 from survey.forms.submissions import parse_submissions
@@ -100,7 +98,7 @@ class SubmissionStore:
         problems = list(parsed.problems)
         if any(problem.is_refused for problem in problems):
             why = [asdict(problem) for problem in problems]
-            self._write_once(self._folder / "refused" / f"{digest}.json", _json(why))
+            self._write_once(self._folder / "refused" / f"{digest}.json", to_json(why))
             return ImportReport(
                 file=name,
                 sha256=digest,
@@ -146,7 +144,7 @@ class SubmissionStore:
         name : str
             As the phone gave it; only letters, digits, dots, `-` and `_` of it are kept.
         """
-        key = _key(instance_id)
+        key = instance_key(instance_id)
         safe = re.sub(r"[^A-Za-z0-9._-]", "_", name)[-80:].lstrip(".") or "file"
         digest = hashlib.sha256(data).hexdigest()[:16]
         return self._write_once(self._folder / "attachments" / key / f"{digest}-{safe}", data)
@@ -177,9 +175,9 @@ class SubmissionStore:
         return len(list(conflicts.glob("*.json"))), len(list(refused.glob("*.json")))
 
     def _take(self, submission: Submission, raw: str, received_at: datetime) -> str:
-        key = _key(submission.instance_id)
+        key = instance_key(submission.instance_id)
         path = self._folder / "submissions" / submission.form_id / f"{key}.json"
-        content = _json(
+        content = to_json(
             {
                 "submission": {**asdict(submission), "answers": dict(submission.answers)},
                 "raw_sha256": raw,
@@ -197,51 +195,4 @@ class SubmissionStore:
         return "conflict"
 
     def _write_once(self, path: Path, content: bytes) -> bool:
-        """Write a file that survives a crash; False if it was there already."""
-        if path.exists():
-            # Whoever wrote it may not have flushed the folder yet, and the sender is told that
-            # it is safe.
-            _flush(path.parent)
-            return False
-        self._make(path.parent)
-        partial = path.parent / f".{secrets.token_hex(8)}"
-        handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            with os.fdopen(handle, "wb") as out:
-                out.write(content)
-                out.flush()
-                os.fsync(out.fileno())
-            try:
-                os.link(partial, path)
-            except FileExistsError:
-                _flush(path.parent)
-                return False
-        finally:
-            partial.unlink()
-        _flush(path.parent)
-        return True
-
-    def _make(self, folder: Path) -> None:
-        """Make a folder of the store and its parents, each 0700 and on disk."""
-        if folder.is_dir():
-            return
-        if folder != self._folder:
-            self._make(folder.parent)
-        folder.mkdir(mode=0o700, parents=folder == self._folder, exist_ok=True)
-        _flush(folder.parent)
-
-
-def _key(instance_id: str) -> str:
-    return hashlib.sha256(instance_id.encode()).hexdigest()[:40]
-
-
-def _flush(folder: Path) -> None:
-    directory = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
-
-
-def _json(value: Any) -> bytes:
-    return json.dumps(value, ensure_ascii=False, indent=1).encode()
+        return write_once(path, content, root=self._folder)

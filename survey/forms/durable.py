@@ -1,0 +1,77 @@
+"""Files that survive a crash: written once, whole or not at all, private, on disk when it returns.
+
+A file is written under a temporary name, flushed, and linked into place: of two writers at once
+one wins and the other is told, and no reader ever sees half a file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+from pathlib import Path
+from typing import Any
+
+__all__ = ["flush_folder", "instance_key", "make_private", "to_json", "write_once"]
+
+
+def instance_key(instance_id: str) -> str:
+    """Name of a submission's files: no instanceID can reach outside the folder by it."""
+    return hashlib.sha256(instance_id.encode()).hexdigest()[:40]
+
+
+def write_once(path: Path, content: bytes, *, root: Path) -> bool:
+    """Write a file of mode 0600 that survives a crash; False if it was there already.
+
+    Parameters
+    ----------
+    root : Path
+        Topmost folder that may be made; it and what is below get mode 0700.
+    """
+    if path.exists():
+        # Whoever wrote it may not have flushed the folder yet, and the caller tells others that
+        # it is safe.
+        flush_folder(path.parent)
+        return False
+    make_private(path.parent, root=root)
+    partial = path.parent / f".{secrets.token_hex(8)}"
+    handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(handle, "wb") as out:
+            out.write(content)
+            out.flush()
+            os.fsync(out.fileno())
+        try:
+            os.link(partial, path)
+        except FileExistsError:
+            flush_folder(path.parent)
+            return False
+    finally:
+        partial.unlink()
+    flush_folder(path.parent)
+    return True
+
+
+def make_private(folder: Path, *, root: Path) -> None:
+    """Make a folder and its parents up to `root`, each of mode 0700 and on disk."""
+    if folder.is_dir():
+        return
+    if folder != root:
+        make_private(folder.parent, root=root)
+    folder.mkdir(mode=0o700, parents=folder == root, exist_ok=True)
+    flush_folder(folder.parent)
+
+
+def flush_folder(folder: Path) -> None:
+    """Put the names in a folder on disk: what was made or removed in it stays so."""
+    directory = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def to_json(value: Any) -> bytes:
+    """JSON as the store writes it: readable, in UTF-8."""
+    return json.dumps(value, ensure_ascii=False, indent=1).encode()
