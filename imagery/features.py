@@ -13,7 +13,7 @@ from imagery.grid import Block
 from imagery.indices import compute_index, required_bands
 from imagery.raster import open_raster, read_block
 
-__all__ = ["ALPHA", "FeatureSpec", "block_features", "block_size_for"]
+__all__ = ["ALPHA", "FeatureSpec", "block_features", "block_size_for", "feature_names"]
 
 #: Band that says where an orthomosaic has pixels; it is no feature.
 ALPHA = "alpha"
@@ -96,6 +96,16 @@ def block_features(
         -1, *block.shape
     )
     return features, n_clear >= spec.min_clear, n_clear
+
+
+def feature_names(stack: SceneStack, spec: FeatureSpec) -> tuple[str, ...]:
+    """Name of every feature in the order of `block_features`: its period or date, then what it is.
+
+    A feature without a date is its name alone. Models keep the names, so that one is not applied
+    to other features, and their importance is reported by date and by what they are.
+    """
+    layers = [band for band in stack.scenes[0].bands if band != ALPHA] + list(spec.indices)
+    return tuple(f"{day.isoformat()} {layer}" for day in stack.dates for layer in layers)
 
 
 def _require_bands(stack: SceneStack, spec: FeatureSpec) -> None:
