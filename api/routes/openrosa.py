@@ -164,6 +164,8 @@ def _take(
     for filename, data in attachments:
         store.attach(key, filename, data)
     report = store.import_file(name, xml, received_at=datetime.now(UTC))
+    if report.n_withdrawn:
+        return _message("this interview was withdrawn; nothing of it is kept", 202)
     if not parsed.submissions:
         return _message("this is no submission of a form; it is kept for review", 400)
     if not report.accepted:

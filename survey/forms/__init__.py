@@ -6,7 +6,7 @@ from survey.forms.nested import flatten_repeats, repeat_rows
 from survey.forms.records import ParsedFile, Problem, Submission
 from survey.forms.reports import report_json, report_workbook
 from survey.forms.rows import farmer_rows, segment_visit_rows
-from survey.forms.store import ImportReport, SubmissionStore
+from survey.forms.store import ImportReport, Stored, SubmissionStore
 from survey.forms.submissions import parse_submissions
 from survey.forms.xlsforms import form_ids, form_path, xform_xml
 
@@ -16,6 +16,7 @@ __all__ = [
     "ImportReport",
     "ParsedFile",
     "Problem",
+    "Stored",
     "Submission",
     "SubmissionStore",
     "TableMapping",

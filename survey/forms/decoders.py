@@ -25,7 +25,7 @@ from survey.forms.mapping import TableMapping
 from survey.forms.questionnaires import QUESTIONS, VERSIONS, repeats_of
 from survey.forms.records import Submission
 
-__all__ = ["read_csv", "read_json", "read_xlsx", "read_xml"]
+__all__ = ["read_csv", "read_json", "read_xlsx", "read_xml", "table_text"]
 
 _MAX_ROWS = 200_000
 _MAX_UNPACKED = 500_000_000
@@ -126,20 +126,31 @@ def read_csv(
     FormError
         Not text, not CSV, or no table of a form of this survey.
     """
-    text = _decode(data).lstrip("\r\n")
-    if not text.strip():
-        raise FormError("is empty; send it again")
-    # Excel writes "sep=;" above the header where the separator is not the local one.
-    declared = _SEPARATOR.match(text)
-    if declared:
-        text = text[declared.end() :]
-    header_line = next(iter(text.splitlines()), "")
-    delimiter = declared["mark"] if declared else max(",;\t", key=header_line.count)
+    _, text, delimiter = table_text(data)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
         yield from _read_table(name, reader, mapping)
     except csv.Error as error:
         raise FormError(f"is not valid CSV ({error}); save it as 'CSV UTF-8'") from error
+
+
+def table_text(data: bytes) -> tuple[str, str, str]:
+    """Text of a CSV file: what stands above the header, the table, and its separator.
+
+    Raises
+    ------
+    FormError
+        Not text, or empty.
+    """
+    text = _decode(data).lstrip("\r\n")
+    if not text.strip():
+        raise FormError("is empty; send it again")
+    # Excel writes "sep=;" above the header where the separator is not the local one.
+    declared = _SEPARATOR.match(text)
+    end = declared.end() if declared else 0
+    header_line = next(iter(text[end:].splitlines()), "")
+    delimiter = declared["mark"] if declared else max(",;\t", key=header_line.count)
+    return text[:end], text[end:], delimiter
 
 
 def read_xlsx(

@@ -6,14 +6,24 @@ one wins and the other is told, and no reader ever sees half a file.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-__all__ = ["flush_folder", "instance_key", "make_private", "to_json", "write_once"]
+__all__ = [
+    "flush_folder",
+    "instance_key",
+    "make_private",
+    "store_lock",
+    "to_json",
+    "write_once",
+]
 
 
 def instance_key(instance_id: str) -> str:
@@ -70,6 +80,22 @@ def flush_folder(folder: Path) -> None:
         os.fsync(directory)
     finally:
         os.close(directory)
+
+
+@contextmanager
+def store_lock(root: Path, *, exclusive: bool = False) -> Iterator[None]:
+    """Hold the lock of a store, across processes; the kernel frees it if the holder dies.
+
+    Writers share it with each other. A removal takes it alone, so that nothing it has just
+    removed is being written at the same time.
+    """
+    make_private(root, root=root)
+    handle = os.open(root / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(handle)
 
 
 def to_json(value: Any) -> bytes:

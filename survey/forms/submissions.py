@@ -10,7 +10,7 @@ from survey.forms.mapping import TableMapping
 from survey.forms.questionnaires import QUESTIONS, VERSIONS
 from survey.forms.records import ParsedFile, Problem, Submission
 
-__all__ = ["MAX_BYTES", "parse_submissions"]
+__all__ = ["MAX_BYTES", "parse_submissions", "read_rows", "submission_problems"]
 
 #: Larger files are refused before they are read.
 MAX_BYTES = 50_000_000
@@ -49,18 +49,27 @@ def parse_submissions(
     if not data.strip():
         return refused("is empty", "send it again")
     try:
-        found = _read(name, data, mapping)
+        found = read_rows(name, data, mapping)
     except (FormError, ConfigError) as error:
         problem, _, remedy = str(error).partition("; ")
         return refused(problem, remedy)
-    problems = [fault for row, submission in found for fault in _faults(name, row, submission)]
+    problems = [
+        fault for row, submission in found for fault in submission_problems(name, row, submission)
+    ]
     problems += _repeated(name, found)
     return ParsedFile(submissions=tuple(s for _, s in found), problems=tuple(problems))
 
 
-def _read(
+def read_rows(
     name: str, data: bytes, mapping: TableMapping | None
 ) -> list[tuple[int | None, Submission]]:
+    """Submissions of a file and their rows, whatever their answers; None for XML.
+
+    Raises
+    ------
+    FormError, ConfigError
+        The file cannot be read, or is not what the mapping says.
+    """
     start = data.lstrip(b"\xef\xbb\xbf \t\r\n")[:4]
     if start[:1] == b"<":
         return [(None, read_xml(name, data))]
@@ -71,7 +80,9 @@ def _read(
     return list(read_csv(name, data, mapping))
 
 
-def _faults(name: str, row: int | None, submission: Submission) -> Iterable[Problem]:
+def submission_problems(name: str, row: int | None, submission: Submission) -> Iterable[Problem]:
+    """What is wrong with the answers of one submission, by its questionnaire."""
+
     def fault(
         field_name: str, value: str, problem: str, remedy: str, *, keep: bool = False
     ) -> Problem:
