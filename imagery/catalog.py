@@ -3,75 +3,207 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
-from itertools import pairwise
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from imagery.errors import SceneError
-from imagery.grid import Grid
-from imagery.raster import open_raster
+import numpy as np
+import numpy.typing as npt
 
-__all__ = ["Scene", "SceneStack", "read_scenes"]
+from imagery.errors import SceneError
+from imagery.grid import Block, Grid
+from imagery.masks import MaskRule
+from imagery.raster import open_raster, read_block
+
+__all__ = ["ALPHA", "Scene", "SceneMask", "SceneStack", "read_scenes"]
+
+#: Band that says where an orthomosaic has pixels; it is no feature.
+ALPHA = "alpha"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SceneMask:
+    """One mask of a scene: a band of a file on the scene's grid, and what its values mean."""
+
+    path: Path
+    rule: MaskRule
+    band: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scene:
-    """One acquisition.
+    """One image of one day: an acquisition, or the part of it that one tile holds.
 
     Attributes
     ----------
     path : Path
-    mask_path : Path or None
-        Mask whose values in `mask_clear` mean a clear view; None where the sidecar says
-        ``"mask": null``: everything but nodata is clear.
+    masks : tuple of SceneMask
+        All of them must show a pixel; none where everything but nodata is clear.
     acquired : date
     bands : tuple of str
         Common band names in file order.
-    scale, offset : float
-        Reflectance = stored value * scale + offset.
+    scale, offset : tuple of float
+        Reflectance = stored value * scale + offset, one of each per band.
+    nodata : float or None
+        Stored value of missing pixels: the sidecar's, else the file's own.
+    grid : Grid
+        Where the image lies; a part of the stack's grid.
     """
 
     path: Path
-    mask_path: Path | None
+    masks: tuple[SceneMask, ...]
     acquired: date
     bands: tuple[str, ...]
-    scale: float
-    offset: float
-    mask_clear: tuple[int, ...]
+    scale: tuple[float, ...]
+    offset: tuple[float, ...]
+    nodata: float | None
+    grid: Grid
+
+    def read(
+        self, bands: Sequence[str], block: Block
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+        """Reflectance and clear view of a block of the scene's own grid.
+
+        Returns
+        -------
+        reflectance : float32 array (bands, rows, cols)
+        is_clear : bool array (rows, cols)
+            Every mask shows it, no band is nodata, NaN or infinite, and alpha is not 0.
+
+        Raises
+        ------
+        SceneError
+            A band is missing or a file is damaged.
+        """
+        absent = [band for band in bands if band not in self.bands]
+        if absent:
+            raise SceneError(
+                f"{self.path.name} lacks band {', '.join(absent)}; give scenes with the same bands"
+            )
+        wanted = [self.bands.index(band) for band in bands]
+        has_alpha = ALPHA in self.bands and ALPHA not in bands
+        indexes = [number + 1 for number in wanted]
+        if has_alpha:
+            indexes.append(self.bands.index(ALPHA) + 1)
+        with open_raster(self.path) as image:
+            stored = read_block(image, block, indexes=indexes)
+        clear = np.ones(block.shape, dtype=bool)
+        if has_alpha:
+            clear = stored[-1] > 0
+            stored = stored[:-1]
+        values = stored.astype(np.float32)
+        clear &= np.isfinite(values).all(axis=0)
+        if self.nodata is not None:
+            clear &= (stored != self.nodata).all(axis=0)
+        for mask in self.masks:
+            with open_raster(mask.path) as file:
+                clear &= mask.rule.shows(read_block(file, block, indexes=mask.band))
+        scale = np.array([self.scale[number] for number in wanted], dtype=np.float32)
+        offset = np.array([self.offset[number] for number in wanted], dtype=np.float32)
+        return values * scale[:, None, None] + offset[:, None, None], clear
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class SceneStack:
-    """Scenes in order of date, all on the same grid."""
+    """Scenes in order of date, all on one grid; several of one day make up its mosaic.
+
+    A scene may cover a part of the grid. Read dates through `read`, which counts land that
+    several scenes of a day show once.
+    """
 
     scenes: tuple[Scene, ...]
     grid: Grid
 
-    @property
+    @cached_property
     def dates(self) -> tuple[date, ...]:
-        """Day of each acquisition."""
-        return tuple(scene.acquired for scene in self.scenes)
+        """Days with an acquisition, in order, each once."""
+        return tuple(sorted({scene.acquired for scene in self.scenes}))
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """Bands of the first scene, which every other must have; alpha is none of them."""
+        return tuple(band for band in self.scenes[0].bands if band != ALPHA)
 
     @property
     def paths(self) -> tuple[Path, ...]:
-        """Every file the stack reads: images and masks."""
-        return tuple(
+        """Every file the stack reads: images and masks, each once."""
+        files = [
             path
             for scene in self.scenes
-            for path in (scene.path, scene.mask_path)
-            if path is not None
-        )
+            for path in (scene.path, *(mask.path for mask in scene.masks))
+        ]
+        return tuple(dict.fromkeys(files))
+
+    def read(
+        self, day: int, bands: Sequence[str], block: Block
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+        """Reflectance and clear view of a block on one day.
+
+        Where several scenes of the day show a pixel, the first by file name that shows it
+        clearly counts, and no other.
+
+        Parameters
+        ----------
+        day : int
+            Position in `dates`.
+        bands : sequence of str
+            Band names; the result has their order.
+        block : Block
+            Of the stack's grid.
+
+        Returns
+        -------
+        reflectance : float32 array (bands, rows, cols)
+            NaN where no scene of the day shows the ground.
+        is_clear : bool array (rows, cols)
+
+        Raises
+        ------
+        SceneError
+            A scene lacks a band, or a file is damaged.
+        """
+        values = np.full((len(bands), *block.shape), np.nan, dtype=np.float32)
+        clear = np.zeros(block.shape, dtype=bool)
+        for scene in self.scenes:
+            if scene.acquired != self.dates[day]:
+                continue
+            offset = self.grid.offset_of(scene.grid)
+            if offset is None:
+                raise SceneError(f"{scene.path.name} does not lie on the grid of the stack")
+            top, left = max(block.row, offset[0]), max(block.col, offset[1])
+            bottom = min(block.row + block.rows, offset[0] + scene.grid.shape[0])
+            right = min(block.col + block.cols, offset[1] + scene.grid.shape[1])
+            if top >= bottom or left >= right:
+                continue
+            here = (
+                slice(top - block.row, bottom - block.row),
+                slice(left - block.col, right - block.col),
+            )
+            if clear[here].all():
+                continue
+            own = Block(
+                row=top - offset[0], col=left - offset[1], rows=bottom - top, cols=right - left
+            )
+            seen_values, seen = scene.read(bands, own)
+            seen &= ~clear[here]
+            values[:, *here][:, seen] = seen_values[:, seen]
+            clear[here] |= seen
+        return values, clear
 
 
 def read_scenes(folder: Path) -> SceneStack:
     """Read every sidecar (`*.json`) of a folder and check that the scenes fit together.
 
+    The stack's grid is the smallest that holds all scenes.
+
     Raises
     ------
     SceneError
-        Nothing found, a file missing or malformed, a repeated date, or grids that differ.
+        Nothing found, a file missing or malformed, or grids whose pixels do not lie on one
+        another.
     GridError
         A raster without reference system, or rotated.
     """
@@ -82,38 +214,27 @@ def read_scenes(folder: Path) -> SceneStack:
             "offset and mask of the image beside it (docs/imagery.md)"
         )
     scenes = sorted((_read_sidecar(path) for path in sidecars), key=lambda s: s.acquired)
-    for earlier, later in pairwise(scenes):
-        if earlier.acquired == later.acquired:
-            raise SceneError(
-                f"{earlier.path.name} and {later.path.name} have the same date "
-                f"{later.acquired}; keep one, or mosaic them first"
-            )
-    grid = _grid(scenes[0])
+    first = scenes[0]
     for scene in scenes[1:]:
-        other = _grid(scene)
-        if other != grid:
+        if first.grid.offset_of(scene.grid) is None:
             raise SceneError(
-                f"{scene.path.name} lies on another grid than {scenes[0].path.name} "
-                f"({_words(other)} against {_words(grid)}); warp it to the first one's grid"
+                f"{scene.path.name} lies on another grid than {first.path.name} "
+                f"({_words(scene.grid)} against {_words(first.grid)}); bring it to the first "
+                f"one's grid: adsurvey scenes import FILE --to FOLDER --like {first.path.name}"
             )
+    grid = first.grid.union([scene.grid for scene in scenes[1:]])
     return SceneStack(scenes=tuple(scenes), grid=grid)
 
 
 def _read_sidecar(path: Path) -> Scene:
     try:
         meta: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        acquired = date.fromisoformat(meta["date"])
         bands = tuple(str(band) for band in meta["bands"])
-        mask_path = None if meta["mask"] is None else path.parent / str(meta["mask"])
-        scene = Scene(
-            path=path.with_suffix(".tif"),
-            mask_path=mask_path,
-            acquired=acquired,
-            bands=bands,
-            scale=float(meta["scale"]),
-            offset=float(meta.get("offset", 0.0)),
-            mask_clear=tuple(int(value) for value in meta.get("mask_clear", [0])),
-        )
+        acquired = date.fromisoformat(meta["date"])
+        scale = _per_band(meta["scale"], bands, "scale")
+        offset = _per_band(meta.get("offset", 0.0), bands, "offset")
+        masks = _masks(meta, path.parent)
+        nodata = None if meta.get("nodata") is None else float(meta["nodata"])
     except json.JSONDecodeError as error:
         raise SceneError(f"{path.name} is not valid JSON: {error}") from error
     except KeyError as error:
@@ -122,27 +243,74 @@ def _read_sidecar(path: Path) -> Scene:
         ) from error
     except (TypeError, ValueError, AttributeError) as error:
         raise SceneError(f"{path.name}: {error}; correct the value") from error
-    if mask_path is not None and mask_path.parent != path.parent:
-        raise SceneError(f"{path.name}: mask {meta['mask']!r} must lie beside the image")
-    for file in (scene.path, scene.mask_path):
-        if file is not None and not file.is_file():
+    if len(set(bands)) != len(bands) or not bands:
+        raise SceneError(f"{path.name}: bands {list(bands)} must name each band once")
+    image_path = path.with_suffix(".tif")
+    for mask in masks:
+        if mask.path.parent != path.parent:
+            raise SceneError(f"{path.name}: mask {mask.path.name!r} must lie beside the image")
+    for file in (image_path, *(mask.path for mask in masks)):
+        if not file.is_file():
             raise SceneError(f"{path.name} names {file.name}, which does not exist beside it")
-    return scene
-
-
-def _grid(scene: Scene) -> Grid:
-    with open_raster(scene.path) as image:
-        if image.count != len(scene.bands):
+    with open_raster(image_path) as image:
+        if image.count != len(bands):
             raise SceneError(
-                f"{scene.path.name} has {image.count} bands, its sidecar names "
-                f"{len(scene.bands)} ({', '.join(scene.bands)})"
+                f"{image_path.name} has {image.count} bands, its sidecar names "
+                f"{len(bands)} ({', '.join(bands)})"
             )
-        grid = Grid.of(image, source=scene.path.name)
-    if scene.mask_path is not None:
-        with open_raster(scene.mask_path) as mask:
-            if Grid.of(mask, source=scene.mask_path.name) != grid:
-                raise SceneError(f"{scene.mask_path.name} lies on another grid than its image")
-    return grid
+        grid = Grid.of(image, source=image_path.name)
+        stored_nodata = image.nodata
+    for mask in masks:
+        with open_raster(mask.path) as file:
+            if Grid.of(file, source=mask.path.name) != grid:
+                raise SceneError(f"{mask.path.name} lies on another grid than its image")
+            if not 1 <= mask.band <= file.count:
+                raise SceneError(
+                    f"{path.name}: mask {mask.path.name} has {file.count} bands, not {mask.band}"
+                )
+    return Scene(
+        path=image_path,
+        masks=masks,
+        acquired=acquired,
+        bands=bands,
+        scale=scale,
+        offset=offset,
+        nodata=stored_nodata if nodata is None else nodata,
+        grid=grid,
+    )
+
+
+def _per_band(value: Any, bands: tuple[str, ...], name: str) -> tuple[float, ...]:
+    numbers = tuple(float(v) for v in value) if isinstance(value, list) else (float(value),)
+    if len(numbers) == 1:
+        numbers *= len(bands)
+    if len(numbers) != len(bands):
+        raise ValueError(f"{name} has {len(numbers)} values for {len(bands)} bands")
+    if not np.isfinite(numbers).all() or (name == "scale" and 0.0 in numbers):
+        raise ValueError(f"{name} {value!r} is not a usable number")
+    return numbers
+
+
+def _masks(meta: dict[str, Any], folder: Path) -> tuple[SceneMask, ...]:
+    """Masks of a sidecar: a file name with `mask_clear`, a table of keys, or a list of tables."""
+    declared = meta["mask"]
+    if declared is None:
+        return ()
+    if isinstance(declared, str):
+        declared = {"file": declared, "clear": meta.get("mask_clear", [0])}
+    tables = declared if isinstance(declared, list) else [declared]
+    masks = []
+    for table in tables:
+        keys = dict(table)
+        name = str(keys.pop("file", "")) or str(meta["mask"])
+        masks.append(
+            SceneMask(
+                path=folder / name,
+                band=int(keys.pop("band", 1)),
+                rule=MaskRule.from_keys(keys),
+            )
+        )
+    return tuple(masks)
 
 
 def _words(grid: Grid) -> str:

@@ -11,12 +11,8 @@ from imagery.catalog import SceneStack
 from imagery.errors import SceneError
 from imagery.grid import Block
 from imagery.indices import compute_index, required_bands
-from imagery.raster import open_raster, read_block
 
-__all__ = ["ALPHA", "FeatureSpec", "block_features", "block_size_for", "feature_names"]
-
-#: Band that says where an orthomosaic has pixels; it is no feature.
-ALPHA = "alpha"
+__all__ = ["FeatureSpec", "block_features", "block_size_for", "feature_names"]
 
 # Divisors of the tiles on disk, so that none is read or written in parts by two rows of blocks.
 _BLOCK_SIZES = (512, 256, 128, 64)
@@ -58,31 +54,14 @@ def block_features(
         At least `min_clear` clear dates.
     n_clear : uint8 array (rows, cols)
     """
-    bands = tuple(band for band in stack.scenes[0].bands if band != ALPHA)
     _require_bands(stack, spec)
-    n_dates = len(stack.scenes)
+    bands, n_dates = stack.bands, len(stack.dates)
     reflectance = np.empty((n_dates, len(bands), *block.shape), dtype=np.float32)
     clear = np.empty((n_dates, *block.shape), dtype=bool)
-    for number, scene in enumerate(stack.scenes):
-        order = [scene.bands.index(band) + 1 for band in bands]
-        with open_raster(scene.path) as image:
-            stored = read_block(image, block, indexes=order)
-            nodata = image.nodata
-        clear[number] = True
-        if scene.mask_path is not None:
-            with open_raster(scene.mask_path) as mask:
-                clear[number] = np.isin(read_block(mask, block, indexes=1), scene.mask_clear)
-        values = stored.astype(np.float32)
-        clear[number] &= np.isfinite(values).all(axis=0)
-        if nodata is not None:
-            clear[number] &= (stored != nodata).all(axis=0)
-        if ALPHA in scene.bands:
-            with open_raster(scene.path) as image:
-                opaque = read_block(image, block, indexes=scene.bands.index(ALPHA) + 1)
-            clear[number] &= opaque > 0
-        reflectance[number] = values * np.float32(scene.scale) + np.float32(scene.offset)
+    for number in range(n_dates):
+        reflectance[number], clear[number] = stack.read(number, bands, block)
     n_clear = clear.sum(axis=0).astype(np.uint8)
-    days = np.array([scene.acquired.toordinal() for scene in stack.scenes], dtype=np.float32)
+    days = np.array([day.toordinal() for day in stack.dates], dtype=np.float32)
     _interpolate(reflectance, clear, days)
     layers = [reflectance]
     for number in range(n_dates):
@@ -104,24 +83,16 @@ def feature_names(stack: SceneStack, spec: FeatureSpec) -> tuple[str, ...]:
     A feature without a date is its name alone. Models keep the names, so that one is not applied
     to other features, and their importance is reported by date and by what they are.
     """
-    layers = [band for band in stack.scenes[0].bands if band != ALPHA] + list(spec.indices)
+    layers = [*stack.bands, *spec.indices]
     return tuple(f"{day.isoformat()} {layer}" for day in stack.dates for layer in layers)
 
 
 def _require_bands(stack: SceneStack, spec: FeatureSpec) -> None:
-    bands = stack.scenes[0].bands
-    for scene in stack.scenes:
-        missing = [band for band in bands if band not in scene.bands]
-        if missing:
-            raise SceneError(
-                f"{scene.path.name} lacks band {', '.join(missing)} that "
-                f"{stack.scenes[0].path.name} has; give scenes with the same bands"
-            )
-    absent = [band for band in required_bands(spec.indices) if band not in bands]
+    absent = [band for band in required_bands(spec.indices) if band not in stack.bands]
     if absent:
         raise SceneError(
             f"band {', '.join(absent)} is needed by the indices {', '.join(spec.indices)} but the "
-            f"scenes have {', '.join(bands)}; leave the index out of survey.toml"
+            f"scenes have {', '.join(stack.bands)}; leave the index out of survey.toml"
         )
 
 
@@ -156,7 +127,7 @@ def _interpolate(
 
 def block_size_for(stack: SceneStack, spec: FeatureSpec) -> int:
     """Pixels a side of the largest block whose features stay within the memory budget."""
-    n_features = len(stack.scenes) * (len(stack.scenes[0].bands) + len(spec.indices))
+    n_features = len(stack.dates) * (len(stack.bands) + len(spec.indices))
     for size in _BLOCK_SIZES:
         if size * size * n_features * _BYTES_PER_FEATURE <= _BLOCK_BYTES:
             return size

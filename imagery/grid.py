@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,9 @@ from imagery.errors import GridError
 from survey.areas import geodesic_area_ha
 
 __all__ = ["Block", "Grid", "PixelAreas", "pixel_area_ha"]
+
+# Grids whose pixels lie on one another to this share of a pixel are one grid.
+_ALIGNED = 1e-3
 
 # Pixel areas vary slowly: a lattice this coarse, interpolated, is exact to about 1e-6.
 _LATTICE_PIXELS = 256
@@ -96,6 +99,52 @@ class Grid:
         rows, cols = self.shape
         t = self.transform
         return (t.c, t.f + rows * t.e, t.c + cols * t.a, t.f)
+
+    def offset_of(self, other: Grid) -> tuple[int, int] | None:
+        """Row and column where the other grid begins; None where its pixels do not lie on ours.
+
+        Both may be negative or beyond this grid: it is taken to go on in every direction.
+        """
+        t, o = self.transform, other.transform
+        rows, cols = other.shape
+        if self.crs != other.crs:
+            return None
+        # Pixels of slightly different size drift apart: both corners must fit.
+        offsets = [(o.f - t.f) / t.e, (o.c - t.c) / t.a]
+        ends = [(o.f + rows * o.e - t.f) / t.e - rows, (o.c + cols * o.a - t.c) / t.a - cols]
+        whole = np.rint(offsets)
+        if np.abs(np.concatenate([offsets - whole, ends - whole])).max() > _ALIGNED:
+            return None
+        return int(whole[0]), int(whole[1])
+
+    def part(self, block: Block) -> Grid:
+        """Grid of a block, whose rows and columns may begin beyond this grid."""
+        return Grid(
+            crs=self.crs,
+            transform=self.transform @ Affine.translation(block.col, block.row),
+            shape=block.shape,
+        )
+
+    def union(self, others: Sequence[Grid]) -> Grid:
+        """Smallest grid that holds this one and others that are aligned with it.
+
+        Raises
+        ------
+        GridError
+            One of them is not aligned.
+        """
+        top = left = 0
+        bottom, right = self.shape
+        for other in others:
+            offset = self.offset_of(other)
+            if offset is None:
+                raise GridError("grids whose pixels do not lie on one another have no union")
+            top, left = min(top, offset[0]), min(left, offset[1])
+            bottom = max(bottom, offset[0] + other.shape[0])
+            right = max(right, offset[1] + other.shape[1])
+        if (top, left, bottom, right) == (0, 0, *self.shape):
+            return self
+        return self.part(Block(row=top, col=left, rows=bottom - top, cols=right - left))
 
     def blocks(self, size: int) -> Iterator[Block]:
         """Blocks of at most `size` pixels a side, row by row, covering the grid once."""

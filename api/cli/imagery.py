@@ -32,7 +32,7 @@ def scenes_list(
             {
                 "date": scene.acquired.isoformat(),
                 "file": scene.path.name,
-                "mask": scene.mask_path.name if scene.mask_path else None,
+                "masks": [mask.path.name for mask in scene.masks],
                 "bands": scene.bands,
                 "scale": scene.scale,
                 "offset": scene.offset,
@@ -48,7 +48,7 @@ def scenes_list(
         f"{stack.grid.crs.to_string()}"
     )
     for scene in stack.scenes:
-        mask = scene.mask_path.name if scene.mask_path else "no mask"
+        mask = ", ".join(mask.path.name for mask in scene.masks) or "no mask"
         typer.echo(f"  {scene.acquired}  {scene.path.name}  {' '.join(scene.bands)}  ({mask})")
 
 

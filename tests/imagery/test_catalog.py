@@ -36,7 +36,11 @@ def edit(path: Path, **changes: Any) -> None:
         ({"mask": "elsewhere.tif"}, "names elsewhere.tif, which does not exist"),
         ({"mask": "../elsewhere.tif"}, "must lie beside the image"),
         ({"scale": "much"}, "could not convert"),
-        ({"date": "2026-01-11"}, "have the same date"),
+        ({"mask": {"file": "2026-01-01_mask.tif"}}, "a mask needs one of"),
+        ({"mask": {"file": "2026-01-01_mask.tif", "cleer": [1]}}, "unknown key cleer"),
+        ({"mask": {"file": "2026-01-01_mask.tif", "band": 2, "max": 4}}, "has 1 bands, not 2"),
+        ({"scale": [0.1, 0.2]}, "scale has 2 values for 6 bands"),
+        ({"scale": 0}, "not a usable number"),
     ],
 )
 def test_malformed_sidecars(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -163,7 +165,12 @@ def test_too_little_training_is_refused(label: list[str], message: str) -> None:
 
 def test_more_dates_make_smaller_blocks(make_scenes: Callable[..., Path]) -> None:
     few = read_scenes(make_scenes(n_dates=4))
-    many = type(few)(scenes=few.scenes * 6, grid=few.grid)
+    later = [
+        replace(scene, acquired=scene.acquired + timedelta(days=100 * season))
+        for season in range(6)
+        for scene in few.scenes
+    ]
+    many = type(few)(scenes=tuple(later), grid=few.grid)
     assert block_size_for(few, SPEC) == 512
     assert block_size_for(many, SPEC) == 256
 

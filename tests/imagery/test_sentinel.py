@@ -106,9 +106,9 @@ def test_level_1c_has_no_mask_and_no_offset_before_baseline_4(tmp_path: Path) ->
     product = with_pixels(L1C, tmp_path / L1C.name)
     import_safe(product.folder, tmp_path / "scenes", bands=["red", "nir"])
     (scene,) = read_scenes(tmp_path / "scenes").scenes
-    assert scene.mask_path is None
+    assert scene.masks == ()
     assert scene.bands == ("red", "nir")
-    assert scene.offset == 0.0
+    assert scene.offset == (0.0, 0.0)
 
 
 def test_missing_pixels_broken_metadata_and_paths_that_lead_out(tmp_path: Path) -> None:
