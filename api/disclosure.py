@@ -26,6 +26,7 @@ _FIGURE: tuple[str, ...] = (
     "n_segments",
     "estimate_type",
     "method",
+    "method_version",
     "why",
     "reliability",
     "status",

@@ -182,6 +182,7 @@ def _facts(row: dict[str, Any], heading: MapTitle) -> dict[str, str]:
         "Reliability": str(row["reliability"]).replace("_", " "),
         "Sampled segments": _shown(row["n_segments"], "{:d}"),
         "Method": str(row["method"]),
+        "Comparable with years of": str(row["method_version"]),
         "Why": str(row["why"]),
         "Not seen by satellite": _shown(row["unobserved_share"], "{:.0%} of the risk area"),
         "Reference date": heading.reference_date,

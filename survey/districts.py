@@ -60,8 +60,12 @@ def estimates_table(
     *,
     harvest_year: int,
     thresholds: Thresholds,
+    method_version: Mapping[Crop, str],
 ) -> pd.DataFrame:
-    """Estimates as rows with the columns of `survey.types.ESTIMATES` and their reliability."""
+    """Estimates as rows with the columns of `survey.types.ESTIMATES` and their reliability.
+
+    `method_version` of each crop is `survey.estimation.comparability_label`.
+    """
     rows = []
     for crop, domains in estimates.items():
         for domain in domains:
@@ -84,6 +88,7 @@ def estimates_table(
                     "n_positive": estimate.n_positive,
                     "estimate_type": estimate.estimate_type.value,
                     "method": estimate.method,
+                    "method_version": method_version[crop],
                     "why": estimate.why,
                     "reliability": reliability_of(estimate, thresholds).value,
                 }

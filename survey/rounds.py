@@ -110,7 +110,7 @@ class EstimationSection(_Section):
 
     estimator: dict[Crop, Estimator]
     small_area: SmallArea | dict[Crop, SmallArea] = "two_part"
-    method_version: str = Field(default="1", min_length=1)
+    method_version: str = Field(default="1", pattern=r"^[^/\s][^/]*$")
     forced: tuple[ForcedSection, ...] = ()
     level: Fraction = 0.95
     min_segments_district: int = Field(default=10, ge=2)

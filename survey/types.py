@@ -355,6 +355,7 @@ ESTIMATES = TableContract(
         "n_positive": "int",
         "estimate_type": "str",
         "method": "str",
+        "method_version": "str",  # seasons are compared only where it agrees
         "why": "str",
         "reliability": "str",
     },

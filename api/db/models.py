@@ -68,6 +68,7 @@ class _Figure(_OfRun):
     n_segments: Mapped[int | None]
     estimate_type: Mapped[str]
     method: Mapped[str]
+    method_version: Mapped[str]
     why: Mapped[str]
     reliability: Mapped[str]
     status: Mapped[str]

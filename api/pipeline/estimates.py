@@ -16,6 +16,7 @@ from survey.estimation import (
     LadderRule,
     Sample,
     Thresholds,
+    comparability_label,
     estimate_by_methods,
     estimate_ladder,
     fill_covariate,
@@ -23,7 +24,7 @@ from survey.estimation import (
 from survey.rounds import Round
 from survey.types import Crop, Note
 
-__all__ = ["estimate_crops", "reference_sample", "segment_frame"]
+__all__ = ["estimate_crops", "method_version_of", "reference_sample", "segment_frame"]
 
 
 def estimate_crops(
@@ -65,6 +66,7 @@ def estimate_crops(
                 {crop: estimate_by_methods(frame, sample, level=settings.level)},
                 harvest_year=declared.survey.harvest_year,
                 thresholds=Thresholds(),
+                method_version={crop: method_version_of(declared, crop)},
             )
         )
         if filled:
@@ -76,6 +78,14 @@ def estimate_crops(
             )
     pd.concat(comparison).to_csv(restricted / "estimates_by_method.csv", index=False)
     return estimates, tuple(notes)
+
+
+def method_version_of(declared: Round, crop: Crop) -> str:
+    """Label that two seasons must share for their figures to be compared."""
+    settings = declared.estimation
+    return comparability_label(
+        settings.method_version, settings.estimator[crop], settings.small_area_of(crop)
+    )
 
 
 def ladder_rule(declared: Round, crop: Crop, unobserved: dict[str, float]) -> LadderRule:

@@ -11,8 +11,8 @@ from typing import Any
 import api
 import imagery
 import survey
+from api.pipeline.estimates import method_version_of
 from api.pipeline.inputs import Inputs
-from survey.estimation import LADDER_VERSION
 from survey.rounds import Round
 
 __all__ = ["run_record"]
@@ -32,15 +32,7 @@ def run_record(declared: Round, inputs: Inputs) -> dict[str, Any]:
         "seed": declared.survey.seed,
         # Two seasons are compared only where these agree (survey.estimation.change_between).
         "method_version": {
-            crop.value: "/".join(
-                (
-                    declared.estimation.method_version,
-                    f"ladder {LADDER_VERSION}",
-                    declared.estimation.estimator[crop],
-                    f"small area {declared.estimation.small_area_of(crop)}",
-                )
-            )
-            for crop in declared.survey.crops
+            crop.value: method_version_of(declared, crop) for crop in declared.survey.crops
         },
         "parameters": declared.parameters(),
         "inputs": inputs.digests,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from api.pipeline.estimates import estimate_crops
+from api.pipeline.estimates import estimate_crops, method_version_of
 from api.pipeline.hectares import Progress, map_hectares, segment_map_table
 from api.pipeline.inputs import read_inputs
 from api.pipeline.publishing import write_publish
@@ -100,7 +100,10 @@ def _run(
     estimates, notes = estimate_crops(declared, inputs, segment_map, unobserved, restricted)
     table = ESTIMATES.check(
         estimates_table(
-            estimates, harvest_year=declared.survey.harvest_year, thresholds=Thresholds()
+            estimates,
+            harvest_year=declared.survey.harvest_year,
+            thresholds=Thresholds(),
+            method_version={crop: method_version_of(declared, crop) for crop in estimates},
         )
     )
     table.to_csv(restricted / "estimates.csv", index=False)

@@ -27,6 +27,7 @@ from survey.estimation.domains import (
     DomainEstimate,
     Forced,
     LadderRule,
+    comparability_label,
     estimate_by_methods,
     estimate_ladder,
 )
@@ -80,6 +81,7 @@ __all__ = [
     "calibrate",
     "census_with_omission",
     "change_between",
+    "comparability_label",
     "design_effect",
     "detected_minimum",
     "difference_total",

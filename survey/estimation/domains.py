@@ -6,7 +6,13 @@ import numpy as np
 
 from survey.errors import EstimationError
 from survey.estimation.ladder import Ladder
-from survey.estimation.rules import LADDER_VERSION, DomainEstimate, Forced, LadderRule
+from survey.estimation.rules import (
+    LADDER_VERSION,
+    DomainEstimate,
+    Forced,
+    LadderRule,
+    comparability_label,
+)
 from survey.estimation.units import Frame, Sample
 
 __all__ = [
@@ -14,6 +20,7 @@ __all__ = [
     "DomainEstimate",
     "Forced",
     "LadderRule",
+    "comparability_label",
     "estimate_by_methods",
     "estimate_ladder",
 ]

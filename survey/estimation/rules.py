@@ -8,14 +8,39 @@ from dataclasses import dataclass, field
 from survey.errors import EstimationError
 from survey.types import Estimate
 
-__all__ = ["LADDER_VERSION", "DomainEstimate", "Forced", "LadderRule"]
+__all__ = [
+    "LADDER_VERSION",
+    "DomainEstimate",
+    "Forced",
+    "LadderRule",
+    "comparability_label",
+]
 
 COUNTRY = "country"
 # Raised when a rung of the ladder or a rule of its intervals changes: figures of two versions
 # are compared only where someone signs for it (`survey.estimation.change`).
 LADDER_VERSION = "2"
+SEPARATOR = "/"
 DIRECT = ("expansion", "ratio", "regression", "difference")
 MODELS = ("two_part", "bhf")
+
+
+def comparability_label(label: str, estimator: str, small_area: str) -> str:
+    """`method_version` of a season's figures: all that must agree before two are compared.
+
+    Parameters
+    ----------
+    label : str
+        The analyst's, for definitions, frame rules and interpretation key.
+    estimator, small_area : str
+        As declared for the crop.
+    """
+    if not label.strip() or SEPARATOR in label:
+        raise EstimationError(
+            f"method_version {label!r} is empty or holds {SEPARATOR!r}, which joins its parts"
+        )
+    parts = (label, f"ladder {LADDER_VERSION}", estimator, f"small area {small_area}")
+    return SEPARATOR.join(parts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -128,6 +128,7 @@ def test_districts_carry_value_interval_n_method_and_reliability(client: TestCli
         assert {
             "n_segments",
             "method",
+            "method_version",
             "why",
             "reliability",
             "ci_low_ha",

@@ -69,8 +69,14 @@ def published(
     *rows: DomainEstimate, sizes: dict[str, int] | None = None, today: date = date(2026, 7, 1)
 ) -> pd.DataFrame:
     table = ESTIMATES.check(
-        estimates_table({Crop.POPPY: rows}, harvest_year=2026, thresholds=Thresholds())
+        estimates_table(
+            {Crop.POPPY: rows},
+            harvest_year=2026,
+            thresholds=Thresholds(),
+            method_version={Crop.POPPY: "key 3/ladder 2"},
+        )
     )
+    assert (table["method_version"] == "key 3/ladder 2").all()
     result = published_estimates(
         table,
         DISTRICTS,
@@ -174,6 +180,9 @@ def test_unobserved_share_is_of_land_not_of_segments() -> None:
 
 def test_infinite_df_is_an_empty_cell() -> None:
     table = estimates_table(
-        {Crop.POPPY: [estimate("0101", df=np.inf)]}, harvest_year=2026, thresholds=Thresholds()
+        {Crop.POPPY: [estimate("0101", df=np.inf)]},
+        harvest_year=2026,
+        thresholds=Thresholds(),
+        method_version={Crop.POPPY: "1"},
     )
     assert table["df"].isna().all()

@@ -133,6 +133,7 @@ function showFigure(row, focus) {
       ['Segments visited', row.n_segments ?? 'withheld'],
       ['Kind of figure', row.estimate_type.replace('_', ' ')],
       ['Method', row.method.replaceAll('_', ' ')],
+      ['Comparable with years of', row.method_version],
       ['Why this method', row.why],
       ['Not seen by satellite', row.unobserved_share == null ? 'withheld' : `${Math.round(100 * row.unobserved_share)}% of the risk area`],
       ['Reference date', row.reference_date],

@@ -1,12 +1,10 @@
 """Published figures and results of R `survey`, to the digits its README allows."""
 
-import csv
-import json
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
+from published import close, golden, jackknife, se, without_fpc
 
 from survey.estimation import Frame, Sample, expansion_total, ratio_total
 from survey.estimation.accuracy import (
@@ -15,9 +13,9 @@ from survey.estimation.accuracy import (
     error_adjusted_area,
 )
 from survey.estimation.assisted import fit_regression
-from survey.estimation.calibration import calibrate, post_stratify
+from survey.estimation.calibration import calibrate
 from survey.estimation.contrasts import mean_contrast, ratio_statistic
-from survey.estimation.design import SurveyDesign, design_effect, linearised_covariance
+from survey.estimation.design import SurveyDesign, linearised_covariance
 from survey.estimation.direct import ratio_linear
 from survey.estimation.intervals import t_quantile
 from survey.estimation.production import (
@@ -27,27 +25,9 @@ from survey.estimation.production import (
     shared_yield_covariance,
 )
 from survey.estimation.replication import (
-    Replicates,
-    jackknife_weights,
     rao_wu_weights,
     replicate_covariance,
 )
-
-GOLDEN = Path(__file__).resolve().parents[2] / "golden"
-REFERENCE = Path(__file__).resolve().parents[3].parent / "shared" / "reference"
-
-
-def golden(name):
-    return json.loads((GOLDEN / f"{name}.json").read_text())
-
-
-def close(value, rel=1e-8):
-    return pytest.approx(value, rel=rel, abs=1e-12)
-
-
-def se(design, z):
-    return math.sqrt(linearised_covariance(design, z)[0, 0])
-
 
 # --- area frame ------------------------------------------------------------------------------
 
@@ -248,16 +228,6 @@ def test_area_frame_difference_to_the_map(name):
     assert z.sum() + AREA["values"]["known"]["mapped_total"] == close(values["est_total"])
 
 
-def without_fpc(design):
-    return SurveyDesign(weight=design.weight, stratum=design.stratum, cluster=design.cluster)
-
-
-def jackknife(design, statistic, **centre):
-    replicates = jackknife_weights(design)
-    values = replicates.apply(statistic)
-    return math.sqrt(replicate_covariance(values, replicates.scale, **centre)[0, 0])
-
-
 def test_area_frame_replication():
     data, design = stage("one_stage")
     y, x = data["poppy_ha"], data["risk_area_km2"]
@@ -410,212 +380,3 @@ def test_card_krueger_panel_of_stores():
     assert result.se == close(expected["balanced"]["se_two_sample"])
     wrong = expected["balanced"]["se_wrong_ignoring_pairing"]
     assert result.se != pytest.approx(wrong, rel=1e-2)
-
-
-# --- California schools ----------------------------------------------------------------------
-
-API = golden("api")["values"]
-needs_api = pytest.mark.skipif(
-    not (REFERENCE / "apistrat.csv").is_file(),
-    reason="the school samples lie in the reference data beside the project, not in it",
-)
-
-
-def api_table(name):
-    with (REFERENCE / f"{name}.csv").open(encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    table = {key: np.array([row[key] for row in rows]) for key in rows[0]}
-    return table, lambda key: table[key].astype(float)
-
-
-def apistrat():
-    table, number = api_table("apistrat")
-    design = SurveyDesign(weight=number("pw"), stratum=table["stype"], n_frame=number("fpc"))
-    return table, number, design
-
-
-@pytest.mark.shared_data
-@needs_api
-def test_apistrat_means_ratios_and_domains():
-    table, number, design = apistrat()
-    expected = API["apistrat"]
-    ones = np.ones(design.weight.size)
-    api00, enroll = number("api00"), number("enroll")
-    tolerance = 1e-7
-    for case, key in ((design, "mean_api00"), (without_fpc(design), "mean_api00_nofpc")):
-        mean = ratio_statistic(case, api00, ones)
-        assert mean.value == close(expected[key]["est"], tolerance)
-        assert mean.se == close(expected[key]["se"], tolerance)
-        assert mean.df == expected[key]["df"]
-        assert [mean.ci_low, mean.ci_high] == close(
-            [expected[key]["ci95_t"]["lower"], expected[key]["ci95_t"]["upper"]], tolerance
-        )
-    total = ratio_statistic(design, api00, ones)
-    size = float(design.weight.sum())
-    assert design_effect(design, api00, (total.se * size) ** 2) == close(
-        expected["mean_api00"]["deff"], tolerance
-    )
-    z = design.weight * enroll
-    assert z.sum() == close(expected["total_enroll"]["est"], tolerance)
-    assert se(design, z) == close(expected["total_enroll"]["se"], tolerance)
-    assert design_effect(design, enroll, se(design, z) ** 2) == close(
-        expected["total_enroll"]["deff"], tolerance
-    )
-    stu = number("api.stu")
-    ratio = ratio_statistic(design, stu, enroll)
-    assert ratio.value == close(expected["ratio_apistu_enroll"]["est"], tolerance)
-    assert ratio.se == close(expected["ratio_apistu_enroll"]["se"], tolerance)
-    combined = expected["ratio_apistu_enroll_combined_total"]
-    # R multiplies the ratio by the known total, so its SE carries X / estimated X.
-    everywhere = ones.astype(bool)
-    linear = ratio_linear(design, stu, enroll, everywhere, combined["x_total"])
-    assert linear.value_ha == close(combined["total"], tolerance)
-    assert se(design, linear.z) == close(combined["se"], tolerance)
-    separate = expected["ratio_apistu_enroll_separate"]
-    parts = [
-        ratio_linear(design, stu, enroll, table["stype"] == s, x)
-        for s, x in separate["stratum_enroll_totals"].items()
-    ]
-    assert sum(p.value_ha for p in parts) == close(separate["total"], tolerance)
-    assert se(design, sum(p.z for p in parts)) == close(separate["se"], tolerance)
-    wide = [table["sch.wide"] == answer for answer in ("No", "Yes")]
-    for k, mask in enumerate(wide):
-        mean = ratio_statistic(design, api00, ones, mask)
-        assert mean.value == close(expected["mean_api00_by_schwide"]["est"][k], tolerance)
-        assert mean.se == close(expected["mean_api00_by_schwide"]["se"][k], tolerance)
-    contrast = mean_contrast(design, api00, wide, (-1, 1))
-    assert contrast.value == close(expected["contrast_schwide_yes_minus_no"]["est"], tolerance)
-    assert contrast.se == close(expected["contrast_schwide_yes_minus_no"]["se"], tolerance)
-    angeles = table["cname"] == "Los Angeles"
-    for y, key in ((enroll, "LA_total_enroll"), (ones, "LA_total_schools")):
-        z = design.weight * np.where(angeles, y, 0.0)
-        assert z.sum() == close(expected[key]["est"], tolerance)
-        assert se(design, z) == close(expected[key]["se"], tolerance)
-    assert int(angeles.sum()) == expected["LA_total_enroll"]["n"]
-
-
-@pytest.mark.shared_data
-@needs_api
-def test_apistrat_calibration():
-    table, number, design = apistrat()
-    expected, known = API["apistrat"], API["population_totals"]
-    size, tolerance = known["N"], 1e-7
-    columns = np.column_stack(
-        [
-            np.ones(design.weight.size),
-            table["stype"] == "H",
-            table["stype"] == "M",
-            number("api99"),
-        ]
-    ).astype(float)
-    totals = [size, known["stype"]["H"], known["stype"]["M"], known["api99_total"]]
-    linear = calibrate(design, columns, totals)
-    np.testing.assert_allclose(linear.weight[:5], expected["greg_weights_first5"], rtol=1e-6)
-    for y, scale, key in (
-        ("api00", size, "greg_stype_api99_mean_api00"),
-        ("api00", 1.0, "greg_stype_api99_total_api00"),
-        ("enroll", 1.0, "greg_stype_api99_total_enroll"),
-    ):
-        result = linear.total(number(y))
-        assert result.value_ha / scale == close(expected[key]["est"], tolerance)
-        assert se(design, result.z) / scale == close(expected[key]["se"], tolerance)
-    raked = calibrate(design, columns, totals, distance="raking").total(number("api00"))
-    assert raked.value_ha == close(expected["raking_stype_api99_total_api00"]["est"], tolerance)
-    assert se(design, raked.z) == close(
-        expected["raking_stype_api99_total_api00"]["se"], tolerance
-    )
-    post = post_stratify(design, table["sch.wide"], known["schwide"]).total(number("api00"))
-    assert post.value_ha / size == close(
-        expected["poststrat_schwide_mean_api00"]["est"], tolerance
-    )
-    assert se(design, post.z) / size == close(
-        expected["poststrat_schwide_mean_api00"]["se"], tolerance
-    )
-
-
-@pytest.mark.shared_data
-@needs_api
-def test_apistrat_replication():
-    _, number, design = apistrat()
-    expected = API["apistrat"]
-    api00, enroll, stu = number("api00"), number("enroll"), number("api.stu")
-
-    def mean(w):
-        return (w @ api00) / w.sum()
-
-    def ratio(w):
-        return (w @ stu) / (w @ enroll)
-
-    tolerance = 1e-7
-    assert jackknife(design, mean) == close(expected["jkn_fpc_mean_api00"]["se"], tolerance)
-    assert jackknife(design, ratio) == close(expected["jkn_ratio"]["se"], tolerance)
-    plain = without_fpc(design)
-    assert jackknife(plain, mean) == close(expected["jkn_nofpc_mean_api00"]["se"], tolerance)
-    assert jackknife(plain, lambda w: w @ enroll) == close(
-        expected["jkn_nofpc_total_enroll"]["se"], tolerance
-    )
-    with (REFERENCE / "apistrat_boot50_weights.csv").open(encoding="utf-8") as file:
-        rows = list(csv.reader(file))
-    assert [int(row[0]) for row in rows[1:]] == number("snum").astype(int).tolist()
-    supplied = Replicates(
-        weight=np.array([row[1:] for row in rows[1:]], dtype=float).T,
-        scale=np.full(50, 1.0 / 49.0),
-    )
-    given = expected["bootstrap_given50_mean_api00"]
-    values = supplied.apply(mean)
-    spread = math.sqrt(replicate_covariance(values, supplied.scale)[0, 0])
-    assert spread == close(given["se"])
-    around_estimate = replicate_covariance(values, 1.0 / 49.0, centre=[given["est"]])[0, 0]
-    assert math.sqrt(around_estimate) == pytest.approx(9.65556, abs=1e-5)
-    spread = math.sqrt(replicate_covariance(supplied.apply(ratio), supplied.scale)[0, 0])
-    assert spread == close(expected["bootstrap_given50_ratio"]["se"])
-    n_replicates = 4000
-    own = rao_wu_weights(plain, n_replicates, rng=np.random.default_rng(9))
-    spread = math.sqrt(replicate_covariance(own.apply(mean), own.scale)[0, 0])
-    assert spread == pytest.approx(
-        expected["mean_api00_nofpc"]["se"], rel=3.0 / math.sqrt(2 * n_replicates)
-    )
-
-
-@pytest.mark.shared_data
-@needs_api
-def test_apistrat_awards_difference_in_differences():
-    table, number, design = apistrat()
-    expected = API["did_apistrat_awards"]
-    change = number("api00") - number("api99")
-    yes = table["awards"] == "Yes"
-    result = mean_contrast(design, change, [yes, ~yes], (1, -1))
-    assert result.value == close(expected["did"]["est"], 1e-7)
-    assert result.se == close(expected["did"]["se"], 1e-7)
-    assert result.df == expected["did"]["df"]
-    assert result.se != pytest.approx(expected["WRONG_ignoring_panel"]["se"], rel=0.1)
-
-
-@pytest.mark.shared_data
-@needs_api
-def test_apiclus2_two_stage():
-    table, number = api_table("apiclus2")
-    design = SurveyDesign(
-        weight=number("pw"),
-        stratum=np.zeros(number("pw").size, dtype=int),
-        n_frame=number("fpc1"),
-        cluster=table["dnum"],
-        n_units=number("fpc2"),
-    )
-    expected = API["apiclus2"]
-    ones = np.ones(design.weight.size)
-    api00 = number("api00")
-    for case, key in ((design, "mean_api00"), (without_fpc(design), "mean_api00_withreplacement")):
-        mean = ratio_statistic(case, api00, ones)
-        assert mean.value == close(expected[key]["est"])
-        assert mean.se == close(expected[key]["se"])
-        assert mean.df == expected[key]["df"]
-    mean = ratio_statistic(design, api00, ones)
-    assert design_effect(design, api00, (mean.se * design.weight.sum()) ** 2) == close(
-        expected["mean_api00"]["deff"]
-    )
-    ratio = ratio_statistic(design, api00, number("api99"))
-    assert ratio.value == close(expected["ratio_api00_api99"]["est"])
-    assert ratio.se == close(expected["ratio_api00_api99"]["se"])
-    assert design.weight.sum() == close(expected["n_schools_hat"]["est"])
-    assert se(design, design.weight) == close(expected["n_schools_hat"]["se"])
