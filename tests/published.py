@@ -1,9 +1,11 @@
 """Published figures and results of other programs (tests/golden), and how ours are read."""
 
+import csv
 import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from survey.estimation.design import SurveyDesign, linearised_covariance
@@ -33,3 +35,15 @@ def jackknife(design, statistic, **centre):
     replicates = jackknife_weights(design)
     values = replicates.apply(statistic)
     return math.sqrt(replicate_covariance(values, replicates.scale, **centre)[0, 0])
+
+
+def api_table(name):
+    rows = list(csv.DictReader((GOLDEN / f"{name}.csv").read_text(encoding="utf-8").splitlines()))
+    table = {key: np.array([row[key] for row in rows]) for key in rows[0]}
+    return table, lambda key: table[key].astype(float)
+
+
+def apistrat():
+    table, number = api_table("apistrat")
+    design = SurveyDesign(weight=number("pw"), stratum=table["stype"], n_frame=number("fpc"))
+    return table, number, design

@@ -63,6 +63,7 @@ def calibrate(
     totals: npt.ArrayLike,
     *,
     distance: str = "linear",
+    bounds: tuple[float, float] | None = None,
 ) -> Calibrated:
     """Change the weights as little as possible so that they reproduce known totals.
 
@@ -75,6 +76,8 @@ def calibrate(
         Their totals over the frame.
     distance : {"linear", "raking"}
         Linear gives the GREG weights, which may become negative; raking keeps them positive.
+    bounds : (low, high), optional
+        Smallest and largest factor on a design weight, low < 1 < high.
 
     Raises
     ------
@@ -84,7 +87,8 @@ def calibrate(
 
     References
     ----------
-    Deville and Sarndal (1992), JASA 87, 376-382, cases 1 (linear) and 2 (raking).
+    Deville and Sarndal (1992), JASA 87, 376-382, cases 1 (linear), 2 (raking) and 7 (linear,
+    truncated at the bounds).
     """
     columns = np.asarray(x, dtype=np.float64)
     target = np.asarray(totals, dtype=np.float64)
@@ -100,6 +104,9 @@ def calibrate(
         )
     if distance not in {"linear", "raking"}:
         raise EstimationError(f'distance {distance!r} is unknown; say "linear" or "raking"')
+    low, high = bounds if bounds is not None else (-np.inf, np.inf)
+    if not low < 1.0 < high:
+        raise EstimationError(f"bounds {low} and {high} must lie below and above 1")
     scale = np.abs(columns).max(axis=0)
     if (scale <= 0.0).any():
         raise EstimationError(
@@ -108,17 +115,22 @@ def calibrate(
         )
     scaled, goal = columns / scale, target / scale
     lam = np.zeros(columns.shape[1])
-    weight = design.weight
+    factor = np.ones(design.weight.size)
     for _ in range(MAX_ITERATIONS):
+        weight = design.weight * factor
         gap = goal - scaled.T @ weight
         if np.abs(gap).max() <= TOLERANCE * max(1.0, float(np.abs(goal).max())):
             return Calibrated(design=design, weight=weight, x=columns)
-        slope = design.weight if distance == "linear" else weight
+        # Newton's method; a factor at its bound does not move (Deville and Sarndal 1992, sec. 2).
+        slope = design.weight * (1.0 if distance == "linear" else factor)
+        slope = np.where((factor > low) & (factor < high), slope, 0.0)
         step, _, rank, _ = np.linalg.lstsq((scaled * slope[:, None]).T @ scaled, gap, rcond=1e-12)
         lam = lam + step
         # Deville and Sarndal (1992): F(u) = 1 + u (linear) or exp(u) (raking).
         u = scaled @ lam
-        weight = design.weight * (1.0 + u if distance == "linear" else np.exp(np.clip(u, -50, 50)))
+        factor = np.clip(
+            1.0 + u if distance == "linear" else np.exp(np.clip(u, -50, 50)), low, high
+        )
     raise EstimationError(
         f"calibration did not reach the totals in {MAX_ITERATIONS} steps (rank {rank} of "
         f"{columns.shape[1]}); check that the totals belong to this frame"

@@ -114,7 +114,8 @@ def replicate_covariance(
     scale : float array (R,) or float
         1 / (R - 1) for a bootstrap.
     centre : float array (k,), optional
-        Full-sample estimate; the mean of the replicates where None, as R `survey` does.
+        Full-sample estimate; the mean of the replicates where None, as R `survey` does, those
+        with scale 0 (a stratum taken whole) left out.
 
     Returns
     -------
@@ -129,7 +130,10 @@ def replicate_covariance(
             "linearised variance or merge the domain"
         )
     factor = np.broadcast_to(np.asarray(scale, dtype=np.float64), table.shape[:1])
-    middle = table.mean(axis=0) if centre is None else np.atleast_1d(np.asarray(centre, float))
+    if not (np.isfinite(factor) & (factor >= 0.0)).all():
+        raise EstimationError("scales of replicates must be finite and not negative")
+    counted = table[factor > 0.0] if (factor > 0.0).any() else table
+    middle = counted.mean(axis=0) if centre is None else np.atleast_1d(np.asarray(centre, float))
     deviation = table - middle
     result: Floats = (deviation * factor[:, None]).T @ deviation
     return result

@@ -11,7 +11,17 @@ import os
 
 import numpy as np
 import pytest
-from published import GOLDEN, REFERENCE, close, golden, jackknife, se, without_fpc
+from published import (
+    GOLDEN,
+    REFERENCE,
+    api_table,
+    apistrat,
+    close,
+    golden,
+    jackknife,
+    se,
+    without_fpc,
+)
 
 from survey.estimation.calibration import calibrate, post_stratify
 from survey.estimation.contrasts import mean_contrast, ratio_statistic
@@ -24,18 +34,6 @@ from survey.estimation.replication import (
 )
 
 API = golden("api")["values"]
-
-
-def api_table(name):
-    rows = list(csv.DictReader((GOLDEN / f"{name}.csv").read_text(encoding="utf-8").splitlines()))
-    table = {key: np.array([row[key] for row in rows]) for key in rows[0]}
-    return table, lambda key: table[key].astype(float)
-
-
-def apistrat():
-    table, number = api_table("apistrat")
-    design = SurveyDesign(weight=number("pw"), stratum=table["stype"], n_frame=number("fpc"))
-    return table, number, design
 
 
 def boot50_weights(design):
