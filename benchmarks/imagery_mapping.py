@@ -65,8 +65,8 @@ def write_scenes(folder: Path, size: int) -> None:
 
 def run(folder: Path) -> None:
     stack = read_scenes(folder)
-    features, observed, _ = block_features(stack, SPEC, next(Grid.blocks(stack.grid, 64)))
-    pixels = np.ascontiguousarray(features[:, observed].T)
+    found = block_features(stack, SPEC, next(Grid.blocks(stack.grid, 64)))
+    pixels = np.ascontiguousarray(found.values[:, found.is_observed].T)
     order = np.argsort(pixels[:, 2])
     label = np.empty(len(pixels), dtype=object)
     for code, part in enumerate(np.array_split(order, 4)):

@@ -85,9 +85,8 @@ def months(folder: Path) -> None:
     stack = read_scenes(folder)
     for least in (3, 10, 12):
         spec = FeatureSpec(indices=("ndvi", "ndre", "ndmi"), min_clear=least)
-        layers, observed, count = block_features(
-            stack, spec, Block(row=0, col=0, rows=100, cols=100)
-        )
+        found = block_features(stack, spec, Block(row=0, col=0, rows=100, cols=100))
+        layers, observed, count = found.values, found.is_observed, found.n_clear
         finite = np.isfinite(layers[:, observed]).all()
         print(
             f"  min_clear {least}: {len(layers)} features, {observed.mean():.1%} of pixels, "

@@ -134,7 +134,8 @@ def _classified(
     position: Sequence[int | None],
 ) -> npt.NDArray[np.uint8]:
     """Class codes and then percent of each crop, (1 + crops, rows, cols)."""
-    features, observed, _ = block_features(stack, spec, block)
+    found = block_features(stack, spec, block)
+    features, observed = found.values, found.is_observed
     pixels = np.full((1 + len(position), *block.shape), _NO_PROBABILITY, dtype=np.uint8)
     pixels[0] = UNOBSERVED
     if observed.any():

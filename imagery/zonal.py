@@ -146,8 +146,8 @@ def training_pixels(
     shapes = _on_grid(plots, stack.grid, source="the scenes")
     features, zone_of, weight = [], [], []
     for near, part in _parts(shapes, stack.grid, block_size_for(stack, spec)):
-        layers, observed, _ = block_features(stack, spec, part)
-        flat, clear = layers.reshape(len(layers), -1), observed.ravel()
+        found = block_features(stack, spec, part)
+        flat, clear = found.values.reshape(len(found.values), -1), found.is_observed.ravel()
         for zone, pixel, share in _coverage(shapes, near, stack.grid, part):
             used = clear[pixel] & (share >= _MIN_TRAINING_COVERAGE)
             features.append(flat[:, pixel[used]].T)

@@ -39,12 +39,10 @@ def test_alpha_is_a_gap_and_no_feature(tmp_path: Path) -> None:
     values[3] = [[255, 0, 255]]
     written = write_scene(tmp_path, 0, values)
     sidecar(written, ["red", "green", "blue", "alpha"], 1 / 255)
-    features, observed, n_clear = block_features(
-        read_scenes(tmp_path), SPEC, Block(row=0, col=0, rows=1, cols=3)
-    )
-    assert features.shape == (5, 1, 3)
-    assert observed.tolist() == [[True, False, True]]
-    assert n_clear.tolist() == [[1, 0, 1]]
+    found = block_features(read_scenes(tmp_path), SPEC, Block(row=0, col=0, rows=1, cols=3))
+    assert found.values.shape == (5, 1, 3)
+    assert found.is_observed.tolist() == [[True, False, True]]
+    assert found.n_clear.tolist() == [[1, 0, 1]]
 
 
 @pytest.mark.shared_data
@@ -57,8 +55,8 @@ def test_a_real_mosaic_is_mapped_with_its_transparent_edge_unobserved(tmp_path: 
     stack = read_scenes(scenes)
     rows, cols = stack.grid.shape
     # Greenest and least green ten-metre squares stand in for interpreted plots.
-    features, observed, _ = block_features(stack, SPEC, Block(row=0, col=0, rows=rows, cols=cols))
-    green = np.where(observed, features[4], np.nan)
+    found = block_features(stack, SPEC, Block(row=0, col=0, rows=rows, cols=cols))
+    green = np.where(found.is_observed, found.values[4], np.nan)
     squares = [
         (float(np.mean(green[r : r + 20, c : c + 20])), r, c)
         for r in range(0, rows - 20, 20)

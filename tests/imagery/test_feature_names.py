@@ -12,7 +12,7 @@ from imagery.features import FeatureSpec, block_features, feature_names
 def test_names_follow_the_layers(make_scenes: Callable[..., Path]) -> None:
     stack = read_scenes(make_scenes())
     spec = FeatureSpec(indices=("ndvi", "ndre"))
-    features, _, _ = block_features(stack, spec, next(stack.grid.blocks(16)))
+    features = block_features(stack, spec, next(stack.grid.blocks(16))).values
     names = feature_names(stack, spec)
     assert len(names) == len(set(names)) == len(features)
     assert names[0] == f"{stack.dates[0]} blue"

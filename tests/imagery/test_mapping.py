@@ -33,14 +33,14 @@ def test_masked_dates_are_interpolated_in_time_by_hand(tmp_path: Path) -> None:
     masks[[0, 1], 0, 3] = 1
     for number, level in enumerate((1000, 9000, 3000)):
         write_scene(tmp_path, number, np.full((6, 1, 4), level), masks[number])
-    features, observed, n_clear = block_features(read_scenes(tmp_path), SPEC, WHOLE)
-    red = features.reshape(3, 7, 1, 4)[:, 2, 0, :]
+    found = block_features(read_scenes(tmp_path), SPEC, WHOLE)
+    red = found.values.reshape(3, 7, 1, 4)[:, 2, 0, :]
     np.testing.assert_allclose(red[:, 0], [0.1, 0.9, 0.3], rtol=1e-6)
     np.testing.assert_allclose(red[:, 1], [0.1, 0.2, 0.3], rtol=1e-6)
     np.testing.assert_allclose(red[:, 2], [0.9, 0.9, 0.3], rtol=1e-6)
     np.testing.assert_allclose(red[:, 3], [0.3, 0.3, 0.3], rtol=1e-6)
-    assert n_clear.tolist() == [[3, 2, 2, 1]]
-    assert observed.tolist() == [[True, True, True, False]]
+    assert found.n_clear.tolist() == [[3, 2, 2, 1]]
+    assert found.is_observed.tolist() == [[True, True, True, False]]
 
 
 def test_a_pixel_never_clear_has_no_features_and_nodata_is_not_clear(tmp_path: Path) -> None:
@@ -50,10 +50,10 @@ def test_a_pixel_never_clear_has_no_features_and_nodata_is_not_clear(tmp_path: P
         mask = np.zeros((1, 4))
         mask[0, 2] = 255
         write_scene(tmp_path, number, values, mask)
-    features, observed, n_clear = block_features(read_scenes(tmp_path), SPEC, WHOLE)
-    assert n_clear.tolist() == [[3, 0, 0, 3]]
-    assert np.isnan(features[:, 0, 1:3]).all()
-    assert observed.tolist() == [[True, False, False, True]]
+    found = block_features(read_scenes(tmp_path), SPEC, WHOLE)
+    assert found.n_clear.tolist() == [[3, 0, 0, 3]]
+    assert np.isnan(found.values[:, 0, 1:3]).all()
+    assert found.is_observed.tolist() == [[True, False, False, True]]
 
 
 def test_index_without_its_band_says_so(tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_index_without_its_band_says_so(tmp_path: Path) -> None:
 
 def trained(folder: Path):
     stack = read_scenes(folder)
-    features, _, _ = block_features(stack, SPEC, Block(row=0, col=0, rows=40, cols=50))
+    features = block_features(stack, SPEC, Block(row=0, col=0, rows=40, cols=50)).values
     pixels = features.reshape(len(features), -1).T
     label = np.where(pixels[:, 2] > 0.25, "poppy", "forest").astype(object)
     plot = np.array([f"P{i % 40}-{name}" for i, name in enumerate(label)], dtype=object)

@@ -46,11 +46,11 @@ def test_a_raster_of_one_pixel(tmp_path: Path) -> None:
     for number in range(3):
         write_scene(tmp_path / "s", number, np.full((6, 1, 1), 2000))
     stack = read_scenes(tmp_path / "s")
-    features, observed, _ = block_features(
+    found = block_features(
         stack, FeatureSpec(indices=("ndvi",)), Block(row=0, col=0, rows=1, cols=1)
     )
-    assert features.shape == (21, 1, 1)
-    assert observed.all()
+    assert found.values.shape == (21, 1, 1)
+    assert found.is_observed.all()
     one = Grid(crs=GRID.crs, transform=GRID.transform, shape=(1, 1))
     with CogWriter(tmp_path / "m.tif", one, bands=["class"], nodata=0) as out:
         out.write(np.ones((1, 1, 1), dtype=np.uint8), next(one.blocks(512)))
@@ -137,13 +137,13 @@ def test_not_a_number_and_infinity_are_gaps(tmp_path: Path) -> None:
             pixels[0, 0, 1] = np.inf
         with rasterio.open(image, "w", **profile) as new:
             new.write(pixels)
-    features, _, n_clear = block_features(
+    found = block_features(
         read_scenes(tmp_path),
         FeatureSpec(indices=("ndvi",)),
         Block(row=0, col=0, rows=1, cols=4),
     )
-    assert n_clear.tolist() == [[2, 2, 3, 3]]
-    assert np.isfinite(features).all()
+    assert found.n_clear.tolist() == [[2, 2, 3, 3]]
+    assert np.isfinite(found.values).all()
 
 
 def test_an_unwritable_folder_says_so(tmp_path: Path) -> None:

@@ -85,19 +85,19 @@ def test_a_product_becomes_a_scene_with_offset_and_mask(tmp_path: Path) -> None:
     stack = read_scenes(tmp_path / "scenes")
     assert stack.grid.shape == (120, 120)
     assert all(is_valid_cog(path) for path in stack.paths)
-    features, observed, n_clear = block_features(
+    found = block_features(
         stack, FeatureSpec(indices=(), min_clear=1), Block(row=0, col=0, rows=120, cols=120)
     )
     # Band 4 is stored as 2400 + 0..99: from baseline 04.00 on 1000 is taken off.
-    red = features[list(SENTINEL2_BANDS).index("red")]
+    red = found.values[list(SENTINEL2_BANDS).index("red")]
     assert red[0, 0] == pytest.approx(0.14)
     assert red[0, 7] == pytest.approx(0.1407)
     # One 20 m pixel is four equal ones.
-    swir = features[list(SENTINEL2_BANDS).index("swir1")]
+    swir = found.values[list(SENTINEL2_BANDS).index("swir1")]
     assert swir[10, 20] == swir[11, 21] == pytest.approx((2000 + 1100 + 10 - 1000) / 1e4)
-    assert observed[:, :60].all()
-    assert not observed[:, 60:].any()
-    assert n_clear.max() == 1
+    assert found.is_observed[:, :60].all()
+    assert not found.is_observed[:, 60:].any()
+    assert found.n_clear.max() == 1
     with pytest.raises(SceneError, match="exists already"):
         import_safe(product.folder, tmp_path / "scenes")
 

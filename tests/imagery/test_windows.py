@@ -43,7 +43,7 @@ mapping.map_scenes(
 def trained(stack: SceneStack) -> CropModel:
     rng = np.random.default_rng(2)
     whole = next(iter(stack.grid.blocks(10_000)))
-    features, _, _ = block_features(stack, SPEC, whole)
+    features = block_features(stack, SPEC, whole).values
     pixels = features.reshape(len(features), -1).T[rng.permutation(whole.rows * whole.cols)[:300]]
     names = np.where(pixels[:, 0] > np.median(pixels[:, 0]), "poppy", "other").astype(object)
     plots = np.array([f"p{i % 30}-{name}" for i, name in enumerate(names)], dtype=object)
