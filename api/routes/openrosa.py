@@ -23,6 +23,7 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from survey.forms import (
+    Delivery,
     Device,
     DeviceRegistry,
     SubmissionStore,
@@ -158,16 +159,28 @@ def _take(
 ) -> Response:
     name = f"phone {device.device_id}"
     parsed = parse_submissions(name, xml)
-    instance = parsed.submissions[0].instance_id if parsed.submissions else ""
-    # Files first: should the machine stop in between, the phone sends all of it again.
-    key = instance or hashlib.sha256(xml).hexdigest()
-    for filename, data in attachments:
-        store.attach(key, filename, data)
-    report = store.import_file(name, xml, received_at=datetime.now(UTC))
+    if not parsed.submissions:
+        return _message("this is no submission of a form", 400)
+    received = []
+    try:
+        for filename, data in attachments:
+            received.append(store.receive(filename))
+            received[-1].write(data)
+            received[-1].finish()
+        delivery = Delivery(
+            name=name,
+            data=xml,
+            received_at=datetime.now(UTC),
+            sender=name,
+            parsed=parsed,
+            files=received,
+        )
+        (report,) = store.import_all([delivery])
+    finally:
+        for file in received:
+            file.discard()
     if report.n_withdrawn:
         return _message("this interview was withdrawn; nothing of it is kept", 202)
-    if not parsed.submissions:
-        return _message("this is no submission of a form; it is kept for review", 400)
     if not report.accepted:
         # A phone cannot mend it and must not send it for ever: it is kept, with its faults.
         _log.warning("submission of %s is kept for review", name)

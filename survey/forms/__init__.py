@@ -1,5 +1,6 @@
 """Forms of field teams: XLSForms out, submissions in, rows for the estimators."""
 
+from survey.forms.deliveries import Delivery, IncomingFile
 from survey.forms.devices import Device, DeviceRegistry, collect_settings
 from survey.forms.mapping import TableMapping, read_mapping
 from survey.forms.nested import flatten_repeats, repeat_rows
@@ -11,9 +12,11 @@ from survey.forms.submissions import parse_submissions
 from survey.forms.xlsforms import form_ids, form_path, xform_xml
 
 __all__ = [
+    "Delivery",
     "Device",
     "DeviceRegistry",
     "ImportReport",
+    "IncomingFile",
     "ParsedFile",
     "Problem",
     "Stored",

@@ -11,8 +11,10 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +24,12 @@ __all__ = [
     "make_private",
     "store_lock",
     "to_json",
+    "write_all",
     "write_once",
 ]
+
+#: Files that are open at once while many are written.
+_MAX_OPEN = 256
 
 
 def instance_key(instance_id: str) -> str:
@@ -101,3 +107,76 @@ def store_lock(root: Path, *, exclusive: bool = False) -> Iterator[None]:
 def to_json(value: Any) -> bytes:
     """JSON as the store writes it: readable, in UTF-8."""
     return json.dumps(value, ensure_ascii=False, indent=1).encode()
+
+
+def write_all(files: Sequence[tuple[Path, bytes | Path]], *, root: Path) -> list[bool]:
+    """Write many files as `write_once` does, with their flushes side by side.
+
+    A disk flushes many files at once in hardly more time than one. Every file is on disk before
+    the first gets its name, so a full disk leaves none of them.
+
+    Parameters
+    ----------
+    files : sequence of (path, content)
+        Content is bytes, or a finished file of the same file system, which is taken over.
+    root : Path
+        Topmost folder that may be made.
+
+    Returns
+    -------
+    list of bool
+        In order of `files`; False where there was a file already.
+    """
+    made = [False] * len(files)
+    written: list[tuple[int, Path]] = []
+    handles: list[int] = []
+    flush = _flushers().map
+
+    def flush_files() -> None:
+        try:
+            list(flush(os.fsync, handles))
+        finally:
+            for handle in handles:
+                os.close(handle)
+            handles.clear()
+
+    try:
+        for number, (path, content) in enumerate(files):
+            if path.exists():
+                continue
+            if isinstance(content, Path):
+                written.append((number, content))
+                handles.append(os.open(content, os.O_RDONLY))
+            else:
+                make_private(path.parent, root=root)
+                partial = path.parent / f".{secrets.token_hex(8)}"
+                handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+                written.append((number, partial))
+                handles.append(handle)
+                rest = memoryview(content)
+                while rest:
+                    rest = rest[os.write(handle, rest) :]
+            if len(handles) >= _MAX_OPEN:
+                flush_files()
+        flush_files()
+        for number, partial in written:
+            path = files[number][0]
+            make_private(path.parent, root=root)
+            with suppress(FileExistsError):
+                os.link(partial, path)
+                made[number] = True
+    finally:
+        for handle in handles:
+            os.close(handle)
+        for _, partial in written:
+            partial.unlink(missing_ok=True)
+    # Of files that were there already, too: whoever wrote them may not have come so far.
+    list(flush(flush_folder, {path.parent for path, _ in files}))
+    return made
+
+
+@cache
+def _flushers() -> ThreadPoolExecutor:
+    """Threads that wait for the disk; a forked process makes its own."""
+    os.register_at_fork(after_in_child=_flushers.cache_clear)
+    return ThreadPoolExecutor(max_workers=24, thread_name_prefix="flush")

@@ -2,32 +2,38 @@
 
 ```
 raw/<sha256>                     bytes exactly as they arrived, refused files included
-submissions/<form>/<digest>.json one file per instanceID, written once
-conflicts/<digest>-<content>.json  another content under a known instanceID
+submissions/<form>/<key>.json    one file per instanceID, written once
+conflicts/<key>-<content>.json   another content under a known instanceID
 refused/<sha256>.json            why a file was refused
-attachments/<digest>/<sha256>-<name>  files of a submission, byte for byte
-withdrawn/<digest>.json          what must not be kept (`survey.forms.tombstones`)
+attachments/<key>/<sha256>-<name>          files of a submission, byte for byte
+attachments/<key>/deliveries/<digest>.json which files came when, from whom
+incoming/                        files that are being received
+withdrawn/<key>.json             what must not be kept (`survey.forms.tombstones`)
 ```
 
-Names are digests, so no instanceID can reach outside the folder. Files are written by
-`survey.forms.durable`, so that two importers at once cannot write one instance twice and a crash
-leaves no half file.
+`key` is a digest of the instanceID, so none can reach outside the folder. Every record says when
+and from whom its bytes came. Files are written by `survey.forms.durable`, so that two importers
+at once cannot write one instance twice and a crash leaves no half file.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from survey.errors import ConfigError, FormError
-from survey.forms.durable import instance_key, store_lock, to_json, write_once
-from survey.forms.mapping import TableMapping, read_mapping
-from survey.forms.records import Problem, Submission
+from survey.forms.deliveries import Delivery, IncomingFile
+from survey.forms.durable import instance_key, make_private, store_lock, to_json, write_all
+from survey.forms.mapping import read_mapping
+from survey.forms.records import ParsedFile, Problem, Submission
 from survey.forms.redaction import redact
 from survey.forms.submissions import MAX_BYTES, parse_submissions
 from survey.forms.tombstones import Tombstones
@@ -64,19 +70,25 @@ class ImportReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stored:
-    """A submission as it lies in the store.
+    """A submission, and how it came.
 
     Attributes
     ----------
-    raw_sha256 : str
-        The file that it came in.
     received_at : str
-        ISO 8601.
+        ISO 8601, with the zone.
+    sender : str
+        ``phone <device_id>``, or who uploaded it; empty for an import on the server itself.
+    raw_sha256 : str
+        Digest of the bytes it came in.
+    remarks : tuple of str
+        What was odd and did not refuse it, such as an unknown form version.
     """
 
     submission: Submission
-    raw_sha256: str
     received_at: str
+    sender: str
+    raw_sha256: str
+    remarks: tuple[str, ...]
 
 
 class SubmissionStore:
@@ -98,89 +110,100 @@ class SubmissionStore:
         return self._folder
 
     def import_file(
-        self, name: str, data: bytes, *, received_at: datetime, mapping: str | None = None
+        self,
+        name: str,
+        data: bytes,
+        *,
+        received_at: datetime,
+        sender: str = "",
+        mapping: str | None = None,
     ) -> ImportReport:
         """Take one file, all or nothing; the same file or instance again changes nothing.
 
         Parameters
         ----------
-        name : str
-            Its name, for messages.
-        data : bytes
-        received_at : datetime
-            Aware time of arrival, kept with each submission.
-        mapping : str, optional
-            TOML of `read_mapping` for a plain table; kept beside the raw files.
+        name, data, received_at, sender, mapping
+            As in `Delivery`.
 
         Raises
         ------
         ConfigError
             The mapping is malformed.
         """
-        how = None if mapping is None else read_mapping(mapping)
-        with store_lock(self._folder):
-            kept, n_withdrawn = self._without_withdrawn(data, how)
-            if kept is None:
-                return _report(name, hashlib.sha256(data).hexdigest(), n_withdrawn=n_withdrawn)
-            return self._import(name, kept, mapping, received_at, n_withdrawn)
-
-    def _import(
-        self,
-        name: str,
-        data: bytes,
-        mapping: str | None,
-        received_at: datetime,
-        n_withdrawn: int,
-    ) -> ImportReport:
-        digest = hashlib.sha256(data).hexdigest()
-        self._write_once(self._folder / "raw" / digest, data)
-        how = None
-        if mapping is not None:
-            how = read_mapping(mapping)
-            written = mapping.encode()
-            self._write_once(self._folder / "raw" / hashlib.sha256(written).hexdigest(), written)
-        parsed = parse_submissions(name, data, mapping=how)
-        problems = list(parsed.problems)
-        if any(problem.is_refused for problem in problems):
-            why = [asdict(problem) for problem in problems]
-            self._write_once(self._folder / "refused" / f"{digest}.json", to_json(why))
-            return _report(
-                name, digest, problems=problems, accepted=False, n_withdrawn=n_withdrawn
-            )
-        count = {"new": 0, "known": 0, "conflict": 0}
-        for submission in parsed.submissions:
-            outcome = self._take(submission, digest, received_at)
-            count[outcome] += 1
-            if outcome == "conflict":
-                problems.append(
-                    Problem(
-                        file=name,
-                        row=None,
-                        field="instanceID",
-                        value=submission.instance_id,
-                        problem="is stored already with other answers",
-                        remedy="the first one stays; both are kept for review",
-                        is_refused=False,
-                    )
+        return self.import_all(
+            [
+                Delivery(
+                    name=name, data=data, received_at=received_at, sender=sender, mapping=mapping
                 )
-        return _report(name, digest, count, problems=problems, n_withdrawn=n_withdrawn)
+            ]
+        )[0]
 
-    def attach(self, instance_id: str, name: str, data: bytes) -> bool:
-        """Keep a file of a submission, durably; False if it was there already, or is not to be.
+    def import_all(self, deliveries: Sequence[Delivery]) -> list[ImportReport]:
+        """Take several files, each as `import_file` does, all with one flush.
 
-        Parameters
-        ----------
-        instance_id : str
-            Of the submission, which may come before or after its files.
-        name : str
-            As the phone gave it; only letters, digits, dots, `-` and `_` of it are kept.
+        Raises
+        ------
+        ConfigError
+            A mapping is malformed.
+        OSError
+            The disk is full or fails: nothing was taken, unless it happened while names were
+            given; sending everything again is right in any case.
         """
-        key = instance_key(instance_id)
-        safe = re.sub(r"[^A-Za-z0-9._-]", "_", name)[-80:].lstrip(".") or "file"
-        digest = hashlib.sha256(data).hexdigest()[:16]
-        path = self._folder / "attachments" / key / f"{digest}-{safe}"
         with store_lock(self._folder):
-            return not self.tombstones.stands_for(instance_id) and self._write_once(path, data)
+            return self._import(deliveries)
+
+    def _import(self, deliveries: Sequence[Delivery]) -> list[ImportReport]:
+        work = [_Work(delivery, self._without_withdrawn(delivery)) for delivery in deliveries]
+        claims: dict[str, tuple[str, str]] = {}
+        writes: list[tuple[Path, bytes | Path]] = []
+        owners: list[tuple[_Work, Submission, Path, bytes] | None] = []
+        for item in work:
+            if item.is_empty:
+                continue
+            plain = self._plain_writes(item)
+            writes += plain
+            owners += [None] * len(plain)
+            if item.is_accepted:
+                for submission in item.parsed.submissions:
+                    path = self._record_path(submission)
+                    record = _record(submission, item)
+                    writes.append((path, record))
+                    owners.append((item, submission, path, record))
+            if item.delivery.files:
+                attached = self._attachment_writes(item, claims)
+                writes += attached
+                owners += [None] * len(attached)
+            if item.is_accepted and len(item.parsed.submissions) == 1:
+                (only,) = item.parsed.submissions
+                claims.setdefault(only.instance_id, (only.sha256, item.delivery.sender))
+        made = write_all(writes, root=self._folder)
+        aside: list[tuple[Path, bytes | Path]] = []
+        for owner, is_new in zip(owners, made, strict=True):
+            if owner is None:
+                continue
+            item, submission, path, record = owner
+            if is_new:
+                item.count["new"] += 1
+            elif _stored_sha256(path)[0] == submission.sha256:
+                item.count["known"] += 1
+            else:
+                item.count["conflict"] += 1
+                item.problems.append(_conflict(item.delivery.name, submission))
+                aside.append((self._aside_path(submission), record))
+        if aside:
+            write_all(aside, root=self._folder)
+        return [item.report() for item in work]
+
+    def receive(self, name: str) -> IncomingFile:
+        """Begin to receive a file of a submission."""
+        folder = self._folder / "incoming"
+        make_private(folder, root=self._folder)
+        return IncomingFile(folder, name)
+
+    def clear_incoming(self) -> None:
+        """Forget files whose receiving was cut; only when nobody receives."""
+        for path in (self._folder / "incoming").glob("*"):
+            path.unlink(missing_ok=True)
 
     def submissions(self, form_id: str) -> list[Submission]:
         """Stored submissions of a form, in order of instanceID.
@@ -193,7 +216,28 @@ class SubmissionStore:
         return [stored.submission for stored in self.stored(form_id)]
 
     def stored(self, form_id: str) -> list[Stored]:
-        """Stored submissions of a form with their arrival, in order of instanceID.
+        """Stored submissions of a form and how they came, in order of instanceID.
+
+        Raises
+        ------
+        FormError
+            A file of the store is damaged.
+        """
+        return sorted(self.iter_stored(form_id), key=lambda stored: stored.submission.instance_id)
+
+    def iter_submissions(self, form_id: str) -> Iterator[Submission]:
+        """Stored submissions of a form one by one, in the order of their keys.
+
+        Raises
+        ------
+        FormError
+            A file of the store is damaged.
+        """
+        for stored in self.iter_stored(form_id):
+            yield stored.submission
+
+    def iter_stored(self, form_id: str) -> Iterator[Stored]:
+        """Stored submissions of a form and how they came, one by one, in the order of their keys.
 
         Raises
         ------
@@ -201,81 +245,276 @@ class SubmissionStore:
             A file of the store is damaged.
         """
         folder = self._folder / "submissions" / form_id
-        found = []
-        for path in sorted(folder.glob("*.json")) if folder.is_dir() else []:
-            try:
-                content = json.loads(path.read_text("utf-8"))
-                found.append(
-                    Stored(
-                        submission=Submission(**content["submission"]),
-                        raw_sha256=content["raw_sha256"],
-                        received_at=content["received_at"],
-                    )
-                )
-            except (ValueError, KeyError, TypeError) as error:
-                raise FormError(
-                    f"{path} of the submission store is damaged ({error}); restore it from a "
-                    "backup, or delete it and import the raw file again"
-                ) from error
-        return sorted(found, key=lambda stored: stored.submission.instance_id)
+        for name in _names(folder):
+            yield _read_record(folder / name)
+
+    def iter_conflicts(self) -> Iterator[Stored]:
+        """Other contents under known instanceIDs, one by one."""
+        folder = self._folder / "conflicts"
+        for name in _names(folder):
+            yield _read_record(folder / name)
+
+    def raw(self, sha256: str) -> bytes:
+        """Bytes as they arrived.
+
+        Raises
+        ------
+        FormError
+            They are not there, or are not what they were.
+        """
+        path = self._folder / "raw" / sha256
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError as error:
+            raise FormError(f"{path} is missing; restore it from a backup") from error
+        if hashlib.sha256(data).hexdigest() != sha256:
+            raise FormError(f"{path} is damaged; restore it from a backup")
+        return data
+
+    def attachment_folders(self, instance_id: str) -> list[Path]:
+        """Folders with files that came with an instanceID.
+
+        The first holds those of the phone whose submission is stored; others hold what came with
+        other answers or from another phone.
+        """
+        folder = self._folder / "attachments"
+        key = instance_key(instance_id)
+        return sorted(path for path in folder.glob(f"{key}*") if path.is_dir())
+
+    def n_submissions(self, form_id: str) -> int:
+        """How many submissions of a form are stored."""
+        return len(_names(self._folder / "submissions" / form_id))
+
+    def n_waiting(self) -> int:
+        """Submissions of which a phone announced more files and has not sent the last."""
+        waiting = 0
+        for folder in (self._folder / "attachments").glob("*"):
+            names = _names(folder / "deliveries")
+            waiting += bool(names) and all(name.endswith("-part.json") for name in names)
+        return waiting
 
     def kept_for_review(self) -> tuple[int, int]:
         """Submissions with other answers under a known identifier, and refused files."""
         conflicts, refused = (self._folder / name for name in ("conflicts", "refused"))
-        return len(list(conflicts.glob("*.json"))), len(list(refused.glob("*.json")))
+        return len(_names(conflicts)), len(_names(refused))
 
-    def _without_withdrawn(
-        self, data: bytes, mapping: TableMapping | None
-    ) -> tuple[bytes | None, int]:
+    def sent_bytes(self) -> Counter[str]:
+        """Bytes that each sender has in the store: submissions and their files."""
+        total: Counter[str] = Counter()
+        sizes = {path.name: path.stat().st_size for path in (self._folder / "raw").glob("*")}
+        seen: set[tuple[str, str]] = set()
+        for path in (
+            *self._folder.glob("submissions/*/*.json"),
+            *self._folder.glob("conflicts/*.json"),
+            *self._folder.glob("refused/*.json"),
+        ):
+            found = json.loads(path.read_bytes())
+            raw = found.get("raw_sha256", "")
+            pair = (found.get("sender", ""), raw)
+            if pair not in seen:
+                seen.add(pair)
+                total[pair[0]] += sizes.get(raw, 0)
+        for path in self._folder.glob("attachments/*/deliveries/*.json"):
+            found = json.loads(path.read_bytes())
+            total[found["sender"]] += sum(each["n_bytes"] for each in found["files"])
+        return total
+
+    def _without_withdrawn(self, delivery: Delivery) -> tuple[bytes | None, int]:
         """The file without submissions that must not be kept; as it is if it cannot be read."""
+        data = delivery.data
         if not (self._folder / "withdrawn").is_dir() or len(data) > MAX_BYTES:
             return data, 0
+        how = None if delivery.mapping is None else read_mapping(delivery.mapping)
         try:
-            return redact(data, self.tombstones.stands_for, mapping=mapping)
+            return redact(data, self.tombstones.stands_for, mapping=how)
         except (FormError, ConfigError):
             return data, 0  # it is refused, and kept with the reason
 
-    def _take(self, submission: Submission, raw: str, received_at: datetime) -> str:
-        key = instance_key(submission.instance_id)
-        path = self._folder / "submissions" / submission.form_id / f"{key}.json"
-        content = to_json(
-            {
-                "submission": {**asdict(submission), "answers": dict(submission.answers)},
-                "raw_sha256": raw,
-                "received_at": received_at.isoformat(),
+    def _plain_writes(self, item: _Work) -> list[tuple[Path, bytes | Path]]:
+        """Raw bytes, and why they are refused."""
+        writes: list[tuple[Path, bytes | Path]] = [(self._folder / "raw" / item.digest, item.data)]
+        if item.delivery.mapping is not None:
+            written = item.delivery.mapping.encode()
+            writes.append((self._folder / "raw" / hashlib.sha256(written).hexdigest(), written))
+        if not item.is_accepted:
+            refused = {
+                **item.arrival(),
+                "file": item.delivery.name,
+                "instance_id": next((s.instance_id for s in item.parsed.submissions), ""),
+                "problems": [asdict(problem) for problem in item.problems],
             }
+            writes.append((self._folder / "refused" / f"{item.digest}.json", to_json(refused)))
+        return writes
+
+    def _attachment_writes(
+        self, item: _Work, claims: Mapping[str, tuple[str, str]]
+    ) -> list[tuple[Path, bytes | Path]]:
+        """Files of a submission, and the record of their arrival.
+
+        They join the submission only where the same phone sent the same answers: nobody else can
+        slip a picture under an instanceID that is not theirs.
+        """
+        submission = next(iter(item.parsed.submissions), None)
+        sender = item.delivery.sender
+        if submission is None or not submission.instance_id:
+            key = item.digest[:40]
+        else:
+            key = instance_key(submission.instance_id)
+            path = self._record_path(submission)
+            first = _stored_sha256(path) if path.exists() else claims.get(submission.instance_id)
+            mine = (submission.sha256, sender)
+            if first is not None and first != mine:
+                key += "-" + hashlib.sha256("\n".join(mine).encode()).hexdigest()[:16]
+        folder = self._folder / "attachments" / key
+        files = [
+            {"name": each.name, "sha256": each.sha256, "n_bytes": each.n_bytes}
+            for each in item.delivery.files
+        ]
+        content = json.dumps([sender, item.digest, files]).encode()
+        digest = hashlib.sha256(content).hexdigest()[:24]
+        part = "-part" if item.delivery.is_incomplete else ""
+        writes: list[tuple[Path, bytes | Path]] = [
+            (folder / f"{each.sha256[:16]}-{_safe(each.name)}", each.path)
+            for each in item.delivery.files
+        ]
+        row = {**item.arrival(), "files": files}
+        writes.append((folder / "deliveries" / f"{digest}{part}.json", to_json(row)))
+        return writes
+
+    def _record_path(self, submission: Submission) -> Path:
+        name = f"{instance_key(submission.instance_id)}.json"
+        return self._folder / "submissions" / submission.form_id / name
+
+    def _aside_path(self, submission: Submission) -> Path:
+        name = f"{instance_key(submission.instance_id)}-{submission.sha256[:16]}.json"
+        return self._folder / "conflicts" / name
+
+
+@dataclass(slots=True)
+class _Work:
+    """One delivery on its way."""
+
+    delivery: Delivery
+    kept: tuple[bytes | None, int]
+    data: bytes = b""
+    digest: str = ""
+    parsed: ParsedFile = field(default_factory=lambda: ParsedFile(submissions=(), problems=()))
+    problems: list[Problem] = field(default_factory=list)
+    count: Counter[str] = field(default_factory=Counter)
+    is_accepted: bool = True
+
+    def __post_init__(self) -> None:
+        mapping = self.delivery.mapping
+        how = None if mapping is None else read_mapping(mapping)
+        data, self.count["withdrawn"] = self.kept
+        self.data = self.delivery.data if data is None else data
+        self.digest = hashlib.sha256(self.data).hexdigest()
+        if data is None:
+            return
+        parsed = self.delivery.parsed if data is self.delivery.data else None
+        self.parsed = parsed or parse_submissions(self.delivery.name, self.data, mapping=how)
+        self.problems = list(self.parsed.problems)
+        self.is_accepted = not any(problem.is_refused for problem in self.problems)
+
+    @property
+    def is_empty(self) -> bool:
+        """Nothing of it may be kept."""
+        return self.kept[0] is None
+
+    def arrival(self) -> dict[str, str]:
+        return {
+            "raw_sha256": self.digest,
+            "received_at": self.delivery.received_at.isoformat(),
+            "sender": self.delivery.sender,
+        }
+
+    def report(self) -> ImportReport:
+        return ImportReport(
+            file=self.delivery.name,
+            sha256=self.digest,
+            n_new=self.count["new"],
+            n_known=self.count["known"],
+            n_conflict=self.count["conflict"],
+            problems=tuple(self.problems),
+            accepted=self.is_accepted,
+            n_withdrawn=self.count["withdrawn"],
         )
-        if self._write_once(path, content):
-            return "new"
-        stored = json.loads(path.read_text("utf-8"))["submission"]
-        # The digest is taken again: how it is taken may have changed since.
-        if Submission(**{**stored, "sha256": ""}).sha256 == submission.sha256:
-            return "known"
-        aside = self._folder / "conflicts" / f"{key}-{submission.sha256[:16]}.json"
-        self._write_once(aside, content)
-        return "conflict"
-
-    def _write_once(self, path: Path, content: bytes) -> bool:
-        return write_once(path, content, root=self._folder)
 
 
-def _report(
-    name: str,
-    digest: str,
-    count: Mapping[str, int] | None = None,
-    *,
-    problems: Sequence[Problem] = (),
-    accepted: bool = True,
-    n_withdrawn: int = 0,
-) -> ImportReport:
-    count = count or {}
-    return ImportReport(
-        file=name,
-        sha256=digest,
-        n_new=count.get("new", 0),
-        n_known=count.get("known", 0),
-        n_conflict=count.get("conflict", 0),
-        problems=tuple(problems),
-        accepted=accepted,
-        n_withdrawn=n_withdrawn,
+def _record(submission: Submission, item: _Work) -> bytes:
+    content = {
+        "submission": {
+            "instance_id": submission.instance_id,
+            "form_id": submission.form_id,
+            "form_version": submission.form_version,
+            "answers": dict(submission.answers),
+            "source": submission.source,
+            "sha256": submission.sha256,
+            "repeats": {
+                name: [dict(entry) for entry in entries]
+                for name, entries in submission.repeats.items()
+            },
+        },
+        **item.arrival(),
+        "remarks": [
+            f"{problem.field} {problem.problem}"
+            for problem in item.problems
+            if problem.row is None or submission.source.endswith(f"row {problem.row}")
+        ],
+    }
+    return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _read_record(path: Path) -> Stored:
+    try:
+        found = json.loads(path.read_bytes())
+        return Stored(
+            submission=Submission(**found["submission"]),
+            received_at=found["received_at"],
+            sender=found["sender"],
+            raw_sha256=found["raw_sha256"],
+            remarks=tuple(found["remarks"]),
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise FormError(
+            f"{path} of the submission store is damaged ({error}); restore it from a "
+            "backup, or delete it and import the raw file again"
+        ) from error
+
+
+def _stored_sha256(path: Path) -> tuple[str, str]:
+    """Digest of a stored submission's content, and who sent it."""
+    stored = _read_record(path)
+    values: dict[str, Any] = {
+        name: getattr(stored.submission, name)
+        for name in ("instance_id", "form_id", "form_version", "answers", "source", "repeats")
+    }
+    # The digest is taken again: how it is taken may have changed since.
+    return Submission(**values).sha256, stored.sender
+
+
+def _conflict(file: str, submission: Submission) -> Problem:
+    return Problem(
+        file=file,
+        row=None,
+        field="instanceID",
+        value=submission.instance_id,
+        problem="is stored already with other answers",
+        remedy="the first one stays; both are kept for review",
+        is_refused=False,
     )
+
+
+def _names(folder: Path) -> list[str]:
+    """Names of the records in a folder, sorted."""
+    try:
+        with os.scandir(folder) as found:
+            names = [entry.name for entry in found]
+    except FileNotFoundError:
+        return []
+    return sorted(name for name in names if name.endswith(".json"))
+
+
+def _safe(name: str) -> str:
+    """A file name without anything that could lead elsewhere."""
+    return re.sub(r"[^A-Za-z0-9._-]", "_", name)[-80:].lstrip(".") or "file"

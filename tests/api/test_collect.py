@@ -164,9 +164,8 @@ def test_hostile_requests_are_refused(client: TestClient, inbox: Path) -> None:
         "photo": ("../../../etc/cron.d/x", b"boo", "image/jpeg"),
     }
     assert client.post("/submission", files=files).status_code == 201
-    assert [path.name for path in (inbox / "attachments").rglob("*") if path.is_file()] == [
-        path.name for path in (inbox / "attachments").glob("*/*")
-    ]
+    (kept,) = (path for path in inbox.rglob("*") if path.is_file() and path.read_bytes() == b"boo")
+    assert kept.parent == SubmissionStore(inbox).attachment_folders("uuid:3")[0]
     many = [("f", (f"{i}.jpg", b"x", "image/jpeg")) for i in range(100)]
     assert client.post("/submission", files=many).status_code == 400
 
@@ -222,7 +221,7 @@ def test_kill_9_loses_nothing_that_was_acknowledged(inbox: Path, tmp_path: Path)
     address = f"http://127.0.0.1:{port}/submission"
     root = Path(__file__).resolve().parents[2]
     acknowledged: dict[int, int] = {}
-    end = time.monotonic() + 60.0
+    end = time.monotonic() + 240.0
 
     def send(phone: int) -> None:
         device, secret = phones[phone]
@@ -257,7 +256,7 @@ def test_kill_9_loses_nothing_that_was_acknowledged(inbox: Path, tmp_path: Path)
         server.wait()
         server = start()
     for sender in senders:
-        sender.join(timeout=60)
+        sender.join(timeout=240)
     server.terminate()
     server.wait()
     assert len(acknowledged) == 48

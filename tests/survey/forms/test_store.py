@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from survey.errors import FormError
-from survey.forms import SubmissionStore
+from survey.forms import Delivery, SubmissionStore
 
 NOW = datetime(2026, 2, 4, tzinfo=UTC)
 LATER = datetime(2026, 3, 1, tzinfo=UTC)
@@ -80,7 +80,71 @@ def test_a_file_is_taken_whole_or_not_at_all(tmp_path: Path) -> None:
     assert store.submissions("segment_visit") == []
     assert (tmp_path / "inbox" / "raw" / report.sha256).read_bytes() == bad
     why = json.loads((tmp_path / "inbox" / "refused" / f"{report.sha256}.json").read_text())
-    assert why[0]["row"] == 3
+    assert why["problems"][0]["row"] == 3
+    assert (why["received_at"], why["sender"]) == (NOW.isoformat(), "")
+
+
+def test_it_is_known_when_and_from_whom_everything_came(tmp_path: Path) -> None:
+    store = SubmissionStore(tmp_path)
+    odd = visit("uuid:a").replace(b"2026011501", b"1999")
+    store.import_file("a.xml", odd, received_at=NOW, sender="phone ab")
+    store.import_file("b.xml", visit("uuid:a", "7"), received_at=LATER, sender="phone cd")
+    (stored,) = store.iter_stored("segment_visit")
+    assert (stored.received_at, stored.sender) == (NOW.isoformat(), "phone ab")
+    assert store.raw(stored.raw_sha256) == odd
+    assert stored.remarks == ("form_version is not a known version",)
+    (other,) = store.iter_conflicts()
+    assert (other.received_at, other.sender) == (LATER.isoformat(), "phone cd")
+    assert store.sent_bytes() == {"phone ab": len(odd), "phone cd": len(visit("uuid:a", "7"))}
+
+
+def test_many_files_are_taken_together_as_they_are_one_by_one(tmp_path: Path) -> None:
+    """One flush for all: known ones, conflicts and refused ones among them."""
+    contents = [visit("uuid:a"), visit("uuid:a", "7"), visit("uuid:a"), visit("uuid:b", "-1")]
+    together, alone = SubmissionStore(tmp_path / "1"), SubmissionStore(tmp_path / "2")
+    deliveries = [Delivery(name="f", data=data, received_at=NOW) for data in contents]
+    reports = together.import_all(deliveries)
+    assert reports == [alone.import_file("f", data, received_at=NOW) for data in contents]
+    assert [(r.n_new, r.n_known, r.n_conflict, r.accepted) for r in reports] == [
+        (1, 0, 0, True), (0, 0, 1, True), (0, 1, 0, True), (0, 0, 0, False)
+    ]  # fmt: skip
+    found = [sorted(str(path.relative_to(root)) for path in root.rglob("*"))
+             for root in (tmp_path / "1", tmp_path / "2")]  # fmt: skip
+    assert found[0] == found[1]
+
+
+def test_files_join_the_submission_of_the_phone_that_sent_it(tmp_path: Path) -> None:
+    store = SubmissionStore(tmp_path)
+
+    def send(sender: str, xml: bytes, photo: bytes, *, part: bool = False) -> None:
+        received = store.receive("../a photo.jpg")
+        received.write(photo[:2])
+        received.write(photo[2:])
+        received.finish()
+        store.import_all([
+            Delivery(name="f", data=xml, received_at=NOW, sender=sender, files=[received],
+                     is_incomplete=part)
+        ])  # fmt: skip
+        received.discard()
+
+    send("phone ab", visit("uuid:a"), b"first", part=True)
+    assert store.n_waiting() == 1
+    send("phone ab", visit("uuid:a"), b"second")
+    send("phone ab", visit("uuid:a"), b"second")
+    assert store.n_waiting() == 0
+    send("phone cd", visit("uuid:a"), b"not theirs")
+    send("phone cd", visit("uuid:a", "9"), b"other answers")
+    mine, *others = store.attachment_folders("uuid:a")
+    assert {path.read_bytes() for path in mine.glob("*.jpg")} == {b"first", b"second"}
+    assert [path.read_bytes() for each in others for path in each.glob("*.jpg")] in (
+        [b"not theirs", b"other answers"], [b"other answers", b"not theirs"]
+    )  # fmt: skip
+    rows = [json.loads(path.read_text()) for path in (mine / "deliveries").iterdir()]
+    assert [(row["sender"], len(row["files"])) for row in rows] == [("phone ab", 1)] * 2
+    assert store.sent_bytes()["phone cd"] == len(b"not theirsother answers") + len(
+        visit("uuid:a", "9")
+    )
+    assert list((tmp_path / "incoming").iterdir()) == []
 
 
 def test_other_content_under_a_known_instance_is_kept_aside(tmp_path: Path) -> None:

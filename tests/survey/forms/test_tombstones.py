@@ -10,7 +10,7 @@ from pathlib import Path
 import openpyxl
 import pytest
 
-from survey.forms import SubmissionStore
+from survey.forms import Delivery, SubmissionStore
 from survey.forms.redaction import redact
 from survey.forms.submissions import parse_submissions
 from survey.forms.tombstones import Tombstones, code_digest
@@ -107,7 +107,13 @@ def test_nothing_withdrawn_is_kept_again(tmp_path: Path) -> None:
         assert (report.accepted, report.n_withdrawn) == (True, 1)
     alone = store.import_file("phone", xml_file(2), received_at=NOW)
     assert (alone.accepted, alone.n_new, alone.n_withdrawn) == (True, 0, 1)
-    assert not store.attach("uuid:2", "photo.jpg", b"a photo of S-2")
+    photo = store.receive("photo.jpg")
+    photo.write(b"a photo of S-2")
+    photo.finish()
+    late = Delivery(name="late.xml", data=xml_file(2), received_at=NOW, files=[photo])
+    assert store.import_all([late])[0].n_withdrawn == 1
+    photo.discard()
+    assert store.attachment_folders("uuid:2") == []
     assert [s.instance_id for s in store.submissions("segment_visit")] == ["uuid:1"]
     for path in folder.rglob("*"):
         if path.is_file():
