@@ -27,6 +27,7 @@ import pandas as pd
 
 import sample_tiles
 from api.pipeline import read_inputs, reference_sample, segment_frame, segment_map_table
+from api.reviewing import round_reviews
 from imagery.catalog import read_scenes
 from imagery.classify import fit_crop_model
 from imagery.features import FeatureSpec
@@ -41,6 +42,7 @@ from survey.estimation import (
     reliability_of,
 )
 from survey.forms import SubmissionStore
+from survey.review import Action, ReviewLog, ReviewState, count_states
 from survey.rounds import read_round
 from survey.types import Crop
 
@@ -64,6 +66,18 @@ reports = [
 ]
 again = store.import_file(files[0].name, files[0].read_bytes(), received_at=datetime.now(UTC))
 sum(report.n_new for report in reports), again.n_new
+
+# %% [markdown]
+# Only what a reviewer accepted enters an estimate. Checks run first; what they flag has to be
+# looked at one by one, the rest can be accepted together.
+
+# %%
+reviewed = round_reviews(declared, today=datetime.now(UTC).date())
+log = ReviewLog(reviewed.store)
+for each in reviewed.reviews:
+    if each.state is ReviewState.RECEIVED:
+        log.decide(each, Action.ACCEPT, by="analyst", reason="", now=datetime.now(UTC))
+count_states(reviewed.reviews)
 
 # %% [markdown]
 # ## 2. Inputs are read and checked

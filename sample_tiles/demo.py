@@ -44,6 +44,7 @@ def main() -> int:
     survey = folder / "survey.toml"
 
     adsurvey("forms", "import", str(folder / "submissions"), "--survey", str(survey))
+    adsurvey("forms", "review", "accept", "--unflagged", "--survey", str(survey), "--by", "demo")
     adsurvey("run", str(survey))
     adsurvey("load", str(folder / "out"))
     port = options.port or free_port()

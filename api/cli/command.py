@@ -12,6 +12,7 @@ from api.cli.devices import collect, devices
 from api.cli.estimate import estimate
 from api.cli.forms import forms
 from api.cli.imagery import classify, scenes, train, zonal
+from api.cli.review import review
 from api.cli.rounds import load, run
 from api.cli.service import serve
 
@@ -29,6 +30,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command()(run)
+forms.add_typer(review, name="review")
 app.add_typer(forms, name="forms")
 app.add_typer(devices, name="devices")
 app.command()(collect)

@@ -21,6 +21,7 @@ from survey.readers import (
     read_projects,
     read_training,
 )
+from survey.review import ReviewState, accepted_submissions
 from survey.rounds import Round
 from survey.types import PROJECTS, Note
 
@@ -62,13 +63,14 @@ def read_inputs(declared: Round) -> Inputs:
             baselines = read_baselines(where(declared.inputs.baselines), projects)
 
     store = SubmissionStore(declared.submissions_folder)
-    visits = store.submissions("segment_visit")
+    visits, visits_left_out = accepted_submissions(store, "segment_visit")
     if not visits:
-        raise SurveyError(
-            f"the submission store {declared.submissions_folder} holds no segment visits; import "
-            f"them with: adsurvey forms import FILE --survey {declared.path}"
-        )
-    interviews = store.submissions("farmer_survey")
+        raise SurveyError(_no_visits(declared, visits_left_out))
+    interviews, interviews_left_out = accepted_submissions(store, "farmer_survey")
+    review_notes = (
+        *_left_out("segment visits", visits_left_out),
+        *_left_out("interviews", interviews_left_out),
+    )
     visited, visit_notes = segment_visit_rows(visits, declared.survey.crops)
     reference, sample_notes = _reference_in_sample(visited, frame)
     farmers, farmer_notes = farmer_rows(interviews)
@@ -88,8 +90,33 @@ def read_inputs(declared: Round) -> Inputs:
         projects=projects,
         baselines=baselines,
         digests=digests,
-        notes=(*visit_notes, *sample_notes, *farmer_notes),
+        notes=(*review_notes, *visit_notes, *sample_notes, *farmer_notes),
     )
+
+
+def _no_visits(declared: Round, left_out: dict[ReviewState, int]) -> str:
+    folder = declared.submissions_folder
+    if not left_out:
+        return (
+            f"the submission store {folder} holds no segment visits; import them with: adsurvey "
+            f"forms import FILE --survey {declared.path}"
+        )
+    return (
+        f"none of the segment visits in {folder} is accepted ({_listed(left_out)}); review them "
+        f"with: adsurvey forms review list --survey {declared.path}"
+    )
+
+
+def _left_out(what: str, left_out: dict[ReviewState, int]) -> tuple[Note, ...]:
+    """One note on the submissions of a form that do not count, by state."""
+    if not left_out:
+        return ()
+    return (Note(f"{what} left out because they are not accepted: {_listed(left_out)}"),)
+
+
+def _listed(left_out: dict[ReviewState, int]) -> str:
+    names = {ReviewState.RECEIVED: "waiting for review"}
+    return ", ".join(f"{n} {names.get(state, state)}" for state, n in left_out.items())
 
 
 def _reference_in_sample(

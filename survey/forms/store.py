@@ -293,6 +293,12 @@ class SubmissionStore:
             waiting += bool(names) and all(name.endswith("-part.json") for name in names)
         return waiting
 
+    def conflicting_keys(self) -> frozenset[str]:
+        """Keys of the submissions that came again with other answers."""
+        return frozenset(
+            path.name.partition("-")[0] for path in (self._folder / "conflicts").glob("*.json")
+        )
+
     def kept_for_review(self) -> tuple[int, int]:
         """Submissions with other answers under a known identifier, and refused files."""
         conflicts, refused = (self._folder / name for name in ("conflicts", "refused"))

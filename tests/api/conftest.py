@@ -22,8 +22,10 @@ from api.app import create_app
 from api.db.cluster import PrivateCluster
 from api.db.store import LoadReport, connect, load_run
 from api.pipeline import RunResult, run_round
+from api.reviewing import round_reviews
 from api.settings import Settings
 from survey.forms import SubmissionStore
+from survey.review import Action, ReviewLog, ReviewState
 from survey.rounds import read_round
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -46,14 +48,24 @@ class Prepared:
 
 
 def prepare(folder: Path) -> Prepared:
-    """Copy the miniature and import its submissions through the one upload path."""
+    """Copy the miniature, import its submissions through the one upload path, accept them."""
     shutil.copytree(MINIATURE, folder, ignore=shutil.ignore_patterns("inbox", "out"))
     prepared = Prepared(folder)
     store = SubmissionStore(read_round(prepared.survey).submissions_folder)
     for path in sorted((folder / "submissions").rglob("*.*")):
         report = store.import_file(path.name, path.read_bytes(), received_at=datetime.now(UTC))
         assert report.accepted, report.problems
+    accept_all(prepared)
     return prepared
+
+
+def accept_all(prepared: Prepared) -> None:
+    """Accept every submission that waits, as `adsurvey forms review accept` does."""
+    reviewed = round_reviews(read_round(prepared.survey), today=AFTER_RELEASE)
+    log = ReviewLog(reviewed.store)
+    for each in reviewed.reviews:
+        if each.state is ReviewState.RECEIVED:
+            log.decide(each, Action.ACCEPT, by="test", reason="", now=datetime.now(UTC))
 
 
 @pytest.fixture(scope="session")

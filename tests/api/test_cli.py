@@ -246,6 +246,38 @@ def test_status_says_what_is_missing_against_the_sample(fresh, here) -> None:
     assert all("missing" not in row for row in listed["districts"])
 
 
+def test_review_from_the_shell(fresh, here) -> None:
+    prepared = fresh()
+    of_round = ("--survey", prepared.survey)
+    listed = json.loads(here("forms", "review", "list", "--json", *of_round).stdout)
+    assert {row["state"] for row in listed} == {"accepted"}
+    assert not any("answers" in row for row in listed)
+    one = next(row for row in listed if row["form_id"] == "segment_visit")
+    name = one["instance_id"]
+    edit = ("forms", "review", "edit", name, "poppy_area=0.25", "--reason", "unit", *of_round)
+    refused = here(*edit)
+    assert refused.returncode == 1
+    assert "is accepted; edit is not possible, reopen is" in refused.stderr
+    for verb in ("reopen", "reject"):
+        assert here("forms", "review", verb, name, *of_round).returncode == 2  # no reason
+    assert here("forms", "review", "reopen", name, "--reason", "a", *of_round).returncode == 0
+    assert "1 answers corrected; received" in here(*edit).stdout
+    shown = here("forms", "review", "show", name[:18], *of_round).stdout
+    assert "poppy_area: " in shown
+    assert "-> '0.25'" in shown
+    waiting = here("forms", "review", "list", "--state", "received", *of_round).stdout
+    assert "1 submissions: 1 received" in waiting
+    for _ in range(2):
+        done = here("forms", "review", "accept", "--unflagged", "--by", "ana", *of_round)
+        assert done.returncode == 0
+    assert "0 accepted" in done.stdout
+    detail = json.loads(here("forms", "review", "show", name, "--json", *of_round).stdout)
+    assert [d["action"] for d in detail["decisions"]] == ["accept", "reopen", "edit", "accept"]
+    assert detail["decisions"][-1]["by"] == "ana"
+    assert here("forms", "review", "accept", *of_round).returncode == 2
+    assert here("forms", "review", "show", "uuid:none", *of_round).returncode == 1
+
+
 def test_phones_are_registered_listed_and_revoked(fresh, here, tmp_path: Path) -> None:
     prepared = fresh()
     code, of_round = tmp_path / "phone.png", ("--survey", prepared.survey)

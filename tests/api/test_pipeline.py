@@ -6,7 +6,7 @@ import json
 import sqlite3
 import stat
 from collections.abc import Callable
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import geopandas as gpd
@@ -14,10 +14,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from api.pipeline import RunResult, segment_frame
+from api.pipeline import RunResult, read_inputs, segment_frame
+from api.reviewing import round_reviews
 from imagery.raster import is_valid_cog
 from survey.areas import geodesic_area_ha
 from survey.estimation import Sample, expansion_total, regression_total
+from survey.review import Action, ReviewLog
+from survey.rounds import read_round
 from survey.types import Crop
 
 pytestmark = pytest.mark.xdist_group("pipeline")
@@ -217,3 +220,37 @@ def test_estimates_over_many_draws_of_the_sample(finished, record_property) -> N
         # 300 draws: a true 0.95 falls below 0.90 about once in 10,000 times.
         assert coverage > 0.90
     assert np.std(errors["regression"]) < np.std(errors["expansion"])
+
+
+def test_only_accepted_submissions_make_the_estimate(finished, fresh) -> None:
+    """A rejected visit leaves, an edited one counts as edited, and the run says how many wait."""
+    _, whole = finished
+    prepared = fresh()
+    reviewed = round_reviews(read_round(prepared.survey), "segment_visit", today=date(2026, 7, 1))
+    log = ReviewLog(reviewed.store)
+    now = datetime(2026, 7, 1, tzinfo=UTC)
+    first, second, third = reviewed.reviews[:3]
+    opened = [
+        log.decide(each, Action.REOPEN, by="t", reason="again", now=now)
+        for each in (first, second, third)
+    ]
+    log.decide(opened[0], Action.REJECT, by="t", reason="made up", now=now)
+    edited = log.decide(
+        opened[1], Action.EDIT, by="t", reason="unit", now=now, changes={"poppy_area": "0.5"}
+    )
+    log.decide(edited, Action.ACCEPT, by="t", reason="", now=now)
+    inputs = read_inputs(read_round(prepared.survey))
+    before = pd.read_csv(whole.folder / "restricted" / "reference.csv")
+    left = set(before["instance_id"]) - set(inputs.reference["instance_id"])
+    assert left == {first.instance_id, third.instance_id}
+    (area,) = inputs.reference.loc[
+        (inputs.reference["instance_id"] == second.instance_id)
+        & (inputs.reference["crop"] == "poppy"),
+        "original_area",
+    ]
+    assert area == "0.5"
+    assert "1 waiting for review, 1 rejected" in " ".join(str(note) for note in inputs.notes)
+    assert (
+        inputs.digests["submissions"]
+        != json.loads((published(whole) / "run.json").read_text())["inputs"]["submissions"]
+    )

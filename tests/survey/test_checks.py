@@ -33,7 +33,7 @@ def farmer(instance: str, form: str = "farmer_survey", **answers: str) -> Submis
     return Submission(
         instance_id=instance,
         form_id=form,
-        form_version="1",
+        form_version="2026011501",
         answers={**FARMER, **answers},
         source="f",
     )

@@ -1,30 +1,23 @@
-"""Quality flags of submissions: what a coordinator should look at before accepting a row.
-
-A flag never changes or drops an answer. Each says which submission, which question, what was
-seen and what to do; the review decides.
-"""
+"""Checks of answers: alone, against each other, and against those of the same village."""
 
 from __future__ import annotations
 
 import json
-import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date, datetime
-from enum import StrEnum
 
 import numpy as np
-import shapely
-from shapely.geometry.base import BaseGeometry
 
 from survey.areas import AreaUnit, to_hectares
+from survey.checks.flags import Check, Flag
 from survey.errors import FormError
 from survey.forms import Submission
-from survey.forms.questionnaires import QUESTIONS
+from survey.forms.questionnaires import QUESTIONS, VERSIONS
 from survey.forms.questions import parse_date, parse_number
+from survey.forms.tombstones import WITHDRAWAL_CODE
 
-__all__ = ["Check", "Flag", "check_location", "check_submissions"]
+__all__ = ["check_submissions"]
 
 _MINUTES = (5.0, 180.0)
 #: Outliers are judged where a village has at least this many values.
@@ -33,52 +26,19 @@ _MIN_VALUES = 8
 _MAX_SCORE = 3.5
 
 
-_CLOCK = frozenset({"start", "end"})
+#: A form may be finished at home in the evening, or the next day.
+_MAX_DAYS_APART = 3
+#: What differs between two interviews with the same answers.
+_OWN = frozenset({"start", "end", WITHDRAWAL_CODE})
 
 
-class Check(StrEnum):
-    """What was checked."""
-
-    CONSENT = "consent"
-    DATE = "date"
-    DUPLICATE = "duplicate"
-    NEAR_DUPLICATE = "near_duplicate"
-    SUM = "sum"
-    OUTLIER = "outlier"
-    DURATION = "duration"
-    GPS = "gps"
-    SWAPPED = "swapped_coordinates"
-    OUTSIDE = "outside_district"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Flag:
-    """Something to look at in one submission.
-
-    Attributes
-    ----------
-    field : str
-        The question, empty where the whole submission is meant.
-    what, remedy : str
-        Neither holds coordinates, free text or a household's values.
-    """
-
-    instance_id: str
-    check: Check
-    field: str
-    what: str
-    remedy: str
-
-    def __str__(self) -> str:
-        name = f" {self.field}" if self.field else ""
-        return f"{self.instance_id}:{name} {self.what}; {self.remedy}"
-
-
-def check_submissions(submissions: Sequence[Submission], *, today: date) -> list[Flag]:
+def check_submissions(
+    submissions: Sequence[Submission], *, today: date, earliest: date = date.min
+) -> list[Flag]:
     """Flags of the submissions of one form.
 
-    Checked are consent, dates after `today`, equal and nearly equal submissions, parts larger
-    than their whole, and values far from those of the same village.
+    Checked are consent, version, dates that cannot be, equal and nearly equal submissions, parts
+    larger than their whole, duration, and values far from those of the same village.
 
     Parameters
     ----------
@@ -86,6 +46,8 @@ def check_submissions(submissions: Sequence[Submission], *, today: date) -> list
         All of one form; answers passed `parse_submissions`.
     today : date
         No visit can lie after it.
+    earliest : date
+        Nor before this, where the season is known.
 
     Returns
     -------
@@ -101,13 +63,13 @@ def check_submissions(submissions: Sequence[Submission], *, today: date) -> list
     if len(forms) > 1:
         raise FormError(f"submissions of {', '.join(sorted(forms))}; check one form at a time")
     ordered = sorted(submissions, key=lambda submission: submission.instance_id)
-    flags = [flag for submission in ordered for flag in _single(submission, today)]
+    flags = [flag for submission in ordered for flag in _single(submission, today, earliest)]
     flags += _duplicates(ordered)
     flags += _outliers(ordered)
     return sorted(flags, key=lambda flag: (flag.instance_id, flag.check, flag.field))
 
 
-def _single(submission: Submission, today: date) -> Iterator[Flag]:
+def _single(submission: Submission, today: date, earliest: date) -> Iterator[Flag]:
     answers = submission.answers
 
     def flag(check: Check, field: str, what: str, remedy: str) -> Flag:
@@ -116,6 +78,10 @@ def _single(submission: Submission, today: date) -> Iterator[Flag]:
         )
 
     asked = {question.name: question for question in QUESTIONS.get(submission.form_id, ())}
+    if submission.form_version not in VERSIONS.get(submission.form_id, frozenset()):
+        yield flag(
+            Check.VERSION, "", "has a version of the form that is not known", "check its answers"
+        )
     if "consent" in asked and answers.get("consent") != "yes":
         told = [n for n, q in asked.items() if q.needs and answers.get(n)]
         if told:
@@ -125,9 +91,29 @@ def _single(submission: Submission, today: date) -> Iterator[Flag]:
                 f"{len(told)} answers stand in an interview without consent",
                 "withdraw the submission; they may not be used",
             )
+    opened = _opened(answers)
     for name, question in asked.items():
-        if question.kind == "date" and answers.get(name) and parse_date(answers[name]) > today:
+        if question.kind != "date" or not answers.get(name):
+            continue
+        day = parse_date(answers[name])
+        if day > today:
             yield flag(Check.DATE, name, "lies in the future", "correct the clock or the date")
+        if day < earliest:
+            yield flag(Check.DATE, name, "lies before the season of the round", "correct the date")
+        if opened and opened.year >= 2400:
+            yield flag(
+                Check.DATE,
+                "start",
+                "comes from a phone whose clock counts Buddhist years",
+                "set the phone's calendar; compare the dates with the team",
+            )
+        elif opened and abs((opened - day).days) > _MAX_DAYS_APART:
+            yield flag(
+                Check.DATE,
+                name,
+                f"is more than {_MAX_DAYS_APART} days from the day on which the form was opened",
+                "correct the phone's clock or the date",
+            )
     for part, whole in _PARTS:
         low, high = _value(answers, part), _value(answers, whole)
         if low is not None and high is not None and low > high:
@@ -157,8 +143,19 @@ _PARTS = (
 )
 
 
+#: Answers that name what was visited, by whom and when, in forms without an interview.
+_UNIT = ("plot_id", "segment_id", "observer_code", "visit_date")
+
+
 def _value(answers: Mapping[str, str], name: str) -> float | None:
     return parse_number(answers[name]) if answers.get(name) else None
+
+
+def _opened(answers: Mapping[str, str]) -> date | None:
+    try:
+        return datetime.fromisoformat(answers["start"]).date()
+    except (KeyError, ValueError):
+        return None  # not recorded: nothing to judge
 
 
 def _minutes(answers: Mapping[str, str]) -> float | None:
@@ -172,17 +169,33 @@ def _minutes(answers: Mapping[str, str]) -> float | None:
 def _duplicates(ordered: Sequence[Submission]) -> Iterator[Flag]:
     """Equal answers under two identifiers; for households also all but one answer equal."""
     by_content: dict[str, str] = {}
+    copies: dict[str, set[str]] = defaultdict(set)
     for submission in ordered:
-        told = {n: a for n, a in submission.answers.items() if a and n not in _CLOCK}
+        told = {n: a for n, a in submission.answers.items() if a and n not in _OWN}
         content = json.dumps([sorted(told.items()), dict(submission.repeats)], sort_keys=True)
         first = by_content.setdefault(content, submission.instance_id)
         if first != submission.instance_id:
+            copies[submission.instance_id].add(first)
             yield Flag(
                 instance_id=submission.instance_id,
                 check=Check.DUPLICATE,
                 field="",
                 what=f"has the same answers as {first}",
-                remedy="withdraw one if the same unit was entered twice",
+                remedy="reject one if the same unit was entered twice",
+            )
+    by_unit: dict[tuple[str, ...], str] = {}
+    for submission in ordered:
+        unit = tuple(submission.answers.get(name, "") for name in _UNIT)
+        if not any(unit[:2]):
+            continue
+        first = by_unit.setdefault(unit, submission.instance_id)
+        if first != submission.instance_id and first not in copies[submission.instance_id]:
+            yield Flag(
+                instance_id=submission.instance_id,
+                check=Check.NEAR_DUPLICATE,
+                field="",
+                what=f"names the same unit, observer and day as {first}",
+                remedy="reject one if the visit was entered twice",
             )
     by_day: dict[tuple[str, ...], list[Submission]] = defaultdict(list)
     for submission in ordered:
@@ -204,7 +217,7 @@ def _duplicates(ordered: Sequence[Submission]) -> Iterator[Flag]:
 
 
 def _differences(one: Mapping[str, str], other: Mapping[str, str]) -> int:
-    names = (set(one) | set(other)) - _CLOCK
+    names = (set(one) | set(other)) - _OWN
     return sum(one.get(name, "") != other.get(name, "") for name in names)
 
 
@@ -240,54 +253,3 @@ def _outliers(ordered: Sequence[Submission]) -> Iterator[Flag]:
                     what="lies far from the other answers of the village",
                     remedy="check unit and number of digits with the team",
                 )
-
-
-def check_location(
-    instance_id: str, geopoint: str, district: BaseGeometry, *, max_accuracy_m: float = 30.0
-) -> list[Flag]:
-    """Flags of one position against the district that was declared.
-
-    Parameters
-    ----------
-    instance_id : str
-    geopoint : str
-        As ODK writes it: latitude, longitude, altitude (m), accuracy (m), with spaces.
-    district : shapely geometry
-        The declared district in EPSG:4326, longitude first.
-    max_accuracy_m : float
-        Radius in metres above which a reading is flagged; the default cannot tell
-        neighbouring fields of 0.1 ha apart.
-
-    Returns
-    -------
-    list of Flag
-        Without coordinates, so that they can be shown to whoever may see the submission.
-    """
-
-    def flag(check: Check, what: str, remedy: str) -> Flag:
-        return Flag(
-            instance_id=instance_id, check=check, field="geopoint", what=what, remedy=remedy
-        )
-
-    try:
-        latitude, longitude, _, accuracy = (float(part) for part in geopoint.split())
-    except ValueError:
-        return [flag(Check.GPS, "is no position", "record it again, with altitude and accuracy")]
-    if not all(map(math.isfinite, (latitude, longitude, accuracy))):
-        return [flag(Check.GPS, "is no position", "record it again")]
-    flags = []
-    if accuracy <= 0.0 or accuracy > max_accuracy_m:
-        flags.append(
-            flag(
-                Check.GPS,
-                f"has an accuracy of {accuracy:.0f} m",
-                f"wait in the open until it is below {max_accuracy_m:.0f} m; 0 means typed in",
-            )
-        )
-    if abs(latitude) <= 90.0 and shapely.intersects_xy(district, longitude, latitude):
-        return flags
-    if shapely.intersects_xy(district, latitude, longitude):
-        what, remedy = "fits only with latitude and longitude exchanged", "exchange them"
-        return [*flags, flag(Check.SWAPPED, what, remedy)]
-    what, remedy = "lies outside the declared district", "correct the district code or position"
-    return [*flags, flag(Check.OUTSIDE, what, remedy)]

@@ -1,0 +1,268 @@
+"""Review: what may follow what, nothing overwritten, the original kept, only accepted used."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import geopandas as gpd
+import pandas as pd
+import pytest
+import shapely
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from survey.checks import Check, Places
+from survey.errors import ConflictError, FormError
+from survey.forms import SubmissionStore
+from survey.review import (
+    TRANSITIONS,
+    Action,
+    Review,
+    ReviewLog,
+    ReviewState,
+    accepted_submissions,
+    count_states,
+    flagged_reviews,
+)
+
+NOW = datetime(2026, 2, 20, tzinfo=UTC)
+HEADER = (
+    "instanceID,segment_id,visit_date,observer_code,observed_percent,area_unit,poppy_area,"
+    "cannabis_area\n"
+)
+
+
+def visit(number: int, *, segment: str = "", poppy: str = "1.3", day: str = "2026-02-03") -> str:
+    return f"uuid:{number},{segment or f'S-{number}'},{day},T1,80,rai,{poppy},0\n"
+
+
+def filled(folder: Path, *rows: str) -> SubmissionStore:
+    store = SubmissionStore(folder)
+    report = store.import_file("v.csv", (HEADER + "".join(rows)).encode(), received_at=NOW)
+    assert report.accepted, report.problems
+    return store
+
+
+def reviews(store: SubmissionStore, places: Places | None = None) -> list[Review]:
+    return flagged_reviews(store, "segment_visit", places=places, today=date(2026, 2, 20))
+
+
+def act(store: SubmissionStore, review: Review, action: Action, **more: object) -> Review:
+    options = {"by": "reviewer", "reason": "seen", "now": NOW, **more}
+    return ReviewLog(store).decide(review, action, **options)
+
+
+class AnyOrderOfDecisions(RuleBasedStateMachine):
+    """Two reviewers with looks of different age decide in any order."""
+
+    @initialize()
+    def start(self) -> None:
+        import tempfile
+
+        self.temporary = tempfile.TemporaryDirectory()
+        self.store = filled(Path(self.temporary.name) / "inbox", visit(1), visit(2))
+        self.original = self.store.submissions("segment_visit")
+        self.written = 0
+        self.poppy = "1.3"
+        self.looks: list[Review] = []
+
+    def teardown(self) -> None:
+        self.temporary.cleanup()
+
+    @rule()
+    def look(self) -> None:
+        self.looks.append(reviews(self.store)[0])
+
+    @rule(action=st.sampled_from(Action), which=st.integers(0, 3), value=st.integers(0, 9))
+    def decide(self, action: Action, which: int, value: int) -> None:
+        if not self.looks:
+            return
+        seen = self.looks[which % len(self.looks)]
+        changes = {"poppy_area": str(value)} if action is Action.EDIT else None
+        before = seen.submission.answers["poppy_area"]
+        now = reviews(self.store)[0]
+        try:
+            after = act(self.store, seen, action, changes=changes)
+        except ConflictError:
+            assert seen.seen < now.seen
+        except FormError:
+            assert action not in TRANSITIONS[seen.state] or before == str(value)
+        else:
+            assert seen.seen == now.seen
+            assert after.state is TRANSITIONS[seen.state][action]
+            self.written += 1
+            if changes:
+                self.poppy = str(value)
+
+    @invariant()
+    def nothing_is_lost(self) -> None:
+        if not hasattr(self, "store"):
+            return
+        one, other = reviews(self.store)
+        assert [decision.number for decision in one.decisions] == list(range(1, self.written + 1))
+        assert one.submission.answers["poppy_area"] == self.poppy
+        assert one.original == self.original[0]
+        assert (other.state, other.decisions) == (ReviewState.RECEIVED, ())
+        accepted, left_out = accepted_submissions(self.store, "segment_visit")
+        assert len(accepted) == (one.state is ReviewState.ACCEPTED)
+        assert sum(left_out.values()) + len(accepted) == 2
+
+
+AnyOrderOfDecisions.TestCase.settings = settings(
+    max_examples=12,
+    stateful_step_count=12,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+TestAnyOrderOfDecisions = AnyOrderOfDecisions.TestCase
+
+
+def test_of_many_who_decide_at_once_one_is_written(tmp_path: Path) -> None:
+    store = filled(tmp_path / "inbox", visit(1))
+    (seen,) = reviews(store)
+
+    def decide(action: Action) -> bool:
+        try:
+            act(store, seen, action)
+        except ConflictError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        done = list(pool.map(decide, [Action.ACCEPT, Action.REJECT] * 8))
+    assert sum(done) == 1
+    (after,) = reviews(store)
+    assert after.seen == 1
+    assert after.state in (ReviewState.ACCEPTED, ReviewState.REJECTED)
+
+
+def test_an_edit_is_a_new_version_that_is_checked_and_accepted_again(tmp_path: Path) -> None:
+    store = filled(tmp_path / "inbox", visit(1))
+    raw = {path: path.read_bytes() for path in (tmp_path / "inbox" / "raw").iterdir()}
+    (review,) = reviews(store)
+    for changes, words in (
+        ({"poppy_area": "-1"}, "out of range"),
+        ({"colour": "red"}, "not a question"),
+        ({"poppy_area": "1.3"}, "changes nothing"),
+        ({"capsule[1]/height_mm": "3"}, "not a question"),
+        ({"segment_id": ""}, "is empty"),
+    ):
+        with pytest.raises(FormError, match=words):
+            act(store, review, Action.EDIT, changes=changes)
+    assert reviews(store)[0].decisions == ()
+    edited = act(store, review, Action.EDIT, changes={"poppy_area": "2"}, reason="unit was wrong")
+    assert accepted_submissions(store, "segment_visit")[0] == []
+    act(store, edited, Action.ACCEPT)
+    (used,), _ = accepted_submissions(store, "segment_visit")
+    assert used.answers["poppy_area"] == "2"
+    assert used.sha256 != review.original.sha256
+    (stored,) = store.submissions("segment_visit")
+    assert stored == review.original
+    assert {path: path.read_bytes() for path in raw} == raw
+    change = reviews(store)[0].decisions[0].changes[0]
+    assert (change.place, change.before, change.after) == ("poppy_area", "1.3", "2")
+    # The file sent again is known, not a conflict with the edit.
+    again = store.import_file("v.csv", (HEADER + visit(1)).encode(), received_at=NOW)
+    assert (again.n_known, again.n_conflict) == (1, 0)
+
+
+def interview(**answers: str) -> bytes:
+    told = {
+        "consent": "yes",
+        "consent_version": "2026-01",
+        "consent_language": "my",
+        "visit_date": "2026-02-03",
+        "district_pcode": "D1",
+        "village_id": "V01",
+        "sample_type": "probability",
+        "household_size": "5",
+        "area_unit": "rai",
+        **answers,
+    }
+    row = {"instanceID": "uuid:1", **told}
+    return (",".join(row) + "\n" + ",".join(row.values()) + "\n").encode()
+
+
+def test_consent_is_the_respondents(tmp_path: Path) -> None:
+    store = SubmissionStore(tmp_path / "inbox")
+    refusal = dict.fromkeys(("household_size", "area_unit"), "")
+    data = interview(consent="no", **refusal)
+    assert store.import_file("f.csv", data, received_at=NOW).accepted
+    (review,) = ReviewLog(store).reviews("farmer_survey")
+    for changes, words in (
+        ({"consent": "yes"}, "cannot be edited"),
+        ({"household_size": "4"}, "was not given"),
+    ):
+        with pytest.raises(FormError, match=words):
+            act(store, review, Action.EDIT, changes=changes)
+
+
+@pytest.mark.parametrize(("by", "reason"), [("", "why"), ("me", "")])
+def test_a_decision_says_who_and_why(tmp_path: Path, by: str, reason: str) -> None:
+    store = filled(tmp_path / "inbox", visit(1))
+    (review,) = reviews(store)
+    with pytest.raises(FormError, match="needs"):
+        act(store, review, Action.REJECT, by=by, reason=reason)
+    assert act(store, review, Action.ACCEPT, reason="").state is ReviewState.ACCEPTED
+
+
+DISTRICTS = gpd.GeoDataFrame(
+    {"district_pcode": ["D1"]}, geometry=[shapely.box(97, 20, 98, 21)], crs="EPSG:4326"
+)
+FRAME = gpd.GeoDataFrame(
+    {
+        "segment_id": ["S-1", "S-2", "S-3"],
+        "district_pcode": ["D1"] * 3,
+        "is_sampled": [True, True, False],
+    },
+    # Some 11.6 hectares each.
+    geometry=[shapely.box(97 + x, 20, 97 + x + 0.0033, 20.003) for x in (0.1, 0.2, 0.3)],
+    crs="EPSG:4326",
+)
+
+
+def test_flags_of_the_whole_round(tmp_path: Path) -> None:
+    store = filled(
+        tmp_path / "inbox",
+        visit(1),
+        visit(2, poppy="100"),
+        visit(3),
+        visit(4),
+        visit(5, segment="S-1", poppy="1"),
+        visit(6, segment="S-1", day="2026-02-21"),
+    )
+    store.import_file("w.csv", (HEADER + visit(1, poppy="7")).encode(), received_at=NOW)
+    places = Places(DISTRICTS, FRAME, pd.DataFrame({"project_id": ["P"]}))
+    found = {r.instance_id: [f.check for f in r.flags] for r in reviews(store, places)}
+    assert found == {
+        "uuid:1": [Check.CONFLICT],
+        "uuid:2": [Check.SUM],
+        "uuid:3": [Check.PLACE],
+        "uuid:4": [Check.PLACE],
+        "uuid:5": [Check.NEAR_DUPLICATE],
+        "uuid:6": [Check.DATE],
+    }
+    assert count_states(reviews(store, places)) == {ReviewState.FLAGGED: 6}
+    # Once one of two is rejected the other is a double no more.
+    act(store, reviews(store, places)[0], Action.REJECT)
+    assert not reviews(store, places)[4].flags
+    told = json.dumps([str(f) for r in reviews(store, places) for f in r.flags])
+    assert "97." not in told
+    assert "100" not in told
+
+
+def test_a_flagged_submission_is_accepted_with_a_reason_and_new_flags_show(tmp_path: Path) -> None:
+    store = filled(tmp_path / "inbox", visit(1, day="2026-02-21"))
+    (review,) = reviews(store)
+    with pytest.raises(FormError, match="needs a reason"):
+        act(store, review, Action.ACCEPT, reason="")
+    accepted = act(store, review, Action.ACCEPT, reason="clock of the phone was a day ahead")
+    assert accepted.new_checks == ()
+    store.import_file("w.csv", (HEADER + visit(1, poppy="7")).encode(), received_at=NOW)
+    (now,) = reviews(store)
+    assert now.state is ReviewState.ACCEPTED
+    assert now.new_checks == ("conflict",)
