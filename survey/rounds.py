@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -66,6 +66,8 @@ class InputsSection(_Section):
     submissions: Path
     projects: Path | None = None
     baselines: Path | None = None
+    elevation: Path | None = None
+    calendar_zones: Path | None = None
 
 
 class ColumnsSection(_Section):
@@ -84,11 +86,52 @@ class ColumnsSection(_Section):
         return self
 
 
+class SeasonSection(_Section):
+    """First and last day of a stratum's season, both included."""
+
+    start: date
+    end: date
+
+
+class CalendarSection(_Section):
+    """Periods whose clear dates become one picture each.
+
+    `strata` names strata with a season of their own; where they lie is in the frame, or in
+    `inputs.calendar_zones` (a layer with `stratum_id`). All other land has `start` to `end`.
+    """
+
+    start: date
+    end: date
+    step: Literal["month", "half_month"] = "half_month"
+    composite: Literal["median", "nearest"] = "median"
+    strata: dict[str, SeasonSection] = {}
+
+
+class TextureSection(_Section):
+    """Texture of some bands or indices in a window of pixels."""
+
+    bands: tuple[str, ...] = Field(min_length=1)
+    measures: tuple[str, ...] = Field(default=("std", "contrast", "entropy"), min_length=1)
+    window: int = Field(default=7, ge=3)
+    levels: int = Field(default=32, ge=2)
+    low: float = 0.0
+    high: float = 1.0
+
+
 class ImagerySection(_Section):
-    """How pixels become features."""
+    """How pixels become features.
+
+    `min_clear` counts dates or, with a calendar, periods. `phenology` names the indices or
+    bands whose course is described.
+    """
 
     min_clear: int = Field(default=3, ge=1)
+    max_gap_days: int | None = Field(default=None, ge=1)
+    cloud_buffer_m: float = Field(default=0.0, ge=0.0, le=5000.0)
     indices: tuple[str, ...] = ("ndvi", "ndre", "ndmi")
+    phenology: tuple[str, ...] = ()
+    calendar: CalendarSection | None = None
+    texture: TextureSection | None = None
 
 
 class ForcedSection(_Section):
@@ -249,7 +292,13 @@ def _known_keys(place: list[str]) -> list[str]:
     model: type[BaseModel] = Round
     for part in place:
         annotation = model.model_fields[part].annotation if part in model.model_fields else None
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+        # A section that may be left out is a union with None.
+        sections = [
+            kind
+            for kind in (annotation, *get_args(annotation))
+            if isinstance(kind, type) and issubclass(kind, BaseModel)
+        ]
+        if not sections:
             return []
-        model = annotation
+        model = sections[0]
     return [name for name in model.model_fields if name != "path"]

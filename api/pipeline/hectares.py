@@ -8,10 +8,9 @@ from pathlib import Path
 import geopandas as gpd
 import pandas as pd
 
+from api.pipeline.features import round_features
 from api.pipeline.inputs import Inputs
-from imagery.catalog import SceneStack, read_scenes
 from imagery.classify import CropModel, fit_crop_model
-from imagery.features import FeatureSpec
 from imagery.mapping import map_scenes
 from imagery.zonal import class_hectares, training_pixels
 from survey.rounds import Round
@@ -60,7 +59,7 @@ def train(declared: Round, plots: gpd.GeoDataFrame) -> CropModel:
     plots : GeoDataFrame from `survey.readers.read_training`
         None of them in a sampled segment.
     """
-    scenes, spec = _scenes(declared)
+    scenes, spec = round_features(declared)
     pixels = training_pixels(scenes, spec, plots)
     return fit_crop_model(
         pixels.features,
@@ -75,7 +74,7 @@ def classify(
     declared: Round, model: CropModel, folder: Path, progress: Progress, *, keep: Path
 ) -> Path:
     """Write `class_map.tif` and `probability.tif` of a round; the class map's path."""
-    scenes, spec = _scenes(declared)
+    scenes, spec = round_features(declared)
     class_map = folder / "class_map.tif"
     map_scenes(
         scenes,
@@ -88,11 +87,6 @@ def classify(
         keep=keep,
     )
     return class_map
-
-
-def _scenes(declared: Round) -> tuple[SceneStack, FeatureSpec]:
-    spec = FeatureSpec(indices=declared.imagery.indices, min_clear=declared.imagery.min_clear)
-    return read_scenes(declared.locate(declared.inputs.scenes)), spec
 
 
 def segment_map_table(

@@ -1,0 +1,66 @@
+"""What a round declares of its pixels, as the functions of `imagery` take it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from imagery.calendars import Calendar, Season, Step, Zones
+from imagery.catalog import SceneStack, read_scenes
+from imagery.composites import Composite
+from imagery.features import FeatureSpec
+from imagery.grid import Grid
+from imagery.terrain import Elevation
+from imagery.texture import Texture
+from survey.readers import read_shapes
+from survey.rounds import CalendarSection, Round
+
+__all__ = ["round_features"]
+
+_STRATUM = "stratum_id"
+
+
+def round_features(declared: Round) -> tuple[SceneStack, FeatureSpec]:
+    """Scenes of a round and the features it declares: the same for training and mapping.
+
+    Raises
+    ------
+    SceneError, GridError
+        The scenes do not fit together, or the declaration does not fit them.
+    """
+    settings = declared.imagery
+    stack = read_scenes(declared.locate(declared.inputs.scenes))
+    calendar = elevation = texture = None
+    if settings.calendar is not None:
+        layer = declared.inputs.calendar_zones or declared.inputs.frame
+        calendar = _calendar(settings.calendar, declared.locate(layer), stack.grid)
+    if declared.inputs.elevation is not None:
+        elevation = Elevation.of(declared.locate(declared.inputs.elevation))
+    if settings.texture is not None:
+        texture = Texture(**settings.texture.model_dump())
+    spec = FeatureSpec(
+        indices=settings.indices,
+        min_clear=settings.min_clear,
+        calendar=calendar,
+        max_gap_days=settings.max_gap_days,
+        cloud_buffer_m=settings.cloud_buffer_m,
+        phenology=settings.phenology,
+        texture=texture,
+        elevation=elevation,
+    )
+    return stack, spec
+
+
+def _calendar(settings: CalendarSection, layer: Path, grid: Grid) -> Calendar:
+    step = Step(settings.step)
+    zones = None
+    if settings.strata:
+        zones = Zones.of(read_shapes(layer), _STRATUM, grid)
+    return Calendar(
+        season=Season(start=settings.start, end=settings.end, step=step),
+        composite=Composite(settings.composite),
+        strata=tuple(
+            (name, Season(start=own.start, end=own.end, step=step))
+            for name, own in sorted(settings.strata.items())
+        ),
+        zones=zones,
+    )
