@@ -12,8 +12,11 @@ A mapping is a TOML text::
     [constants]               # question = the same answer in every row
     area_unit = "rai"
 
-    [values.grows_poppy]      # "word in the table" = answer
+    [values.grows_poppy]      # "word in the table" = answer; "*" is every other word
     "oui" = "yes"
+
+    [repeats]                 # repeat of the form = list, sheet or file that holds it
+    capsule = "Capsules"
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from survey.errors import ConfigError
-from survey.forms.questionnaires import QUESTIONS
+from survey.forms.questionnaires import QUESTIONS, repeats_of
 
 __all__ = ["TableMapping", "read_mapping"]
 
@@ -44,6 +47,7 @@ class TableMapping:
         A question that is not named stands under its own name.
     constants, values : mappings
         Answers equal in every row; by question, words of the table and what they mean.
+    repeats : mapping of repeat to the name of its list, sheet or file
     """
 
     form_id: str
@@ -51,35 +55,76 @@ class TableMapping:
     columns: Mapping[str, str] = field(default_factory=dict)
     constants: Mapping[str, str] = field(default_factory=dict)
     values: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    repeats: Mapping[str, str] = field(default_factory=dict)
 
-    def header(self, header: Sequence[str]) -> list[str]:
-        """The header in the names of questions.
+    def fits(self, header: Sequence[str]) -> bool:
+        """Whether a table has every heading that the mapping names outside repeats."""
+        return all(heading in header for heading in self._outside())
+
+    def is_header(self, cells: Sequence[str]) -> bool:
+        """Whether a line of a table can be nothing but its header."""
+        return bool(self._outside()) and self.fits(cells)
+
+    def names_rows(self, names: Sequence[str]) -> bool:
+        """Whether a table under the names of questions has all that identifies a row."""
+        given = (*names, *self.constants)
+        return bool(self.identity) and all(name in given for name in self.identity)
+
+    def check(self, header: Sequence[str]) -> None:
+        """Refuse a table.
 
         Raises
         ------
         ConfigError
             A heading that the mapping names is not in the table.
         """
-        missing = [heading for heading in self.columns.values() if heading not in header]
+        missing = [heading for heading in self._outside() if heading not in header]
         if missing:
             raise ConfigError(
                 f"has no column {', '.join(map(repr, missing))} that the mapping names; it has "
                 f"{', '.join(header)[:200]}; correct the heading in the mapping"
             )
-        names = {heading: name for name, heading in self.columns.items()}
-        return [names.get(heading, heading) for heading in header]
+
+    def name(self, heading: str) -> str:
+        """The question for which a heading, or a key of a JSON record, stands."""
+        return self._names().get(heading, heading)
+
+    def repeat(self, name: str) -> str:
+        """The repeat for which a list, sheet or file stands."""
+        return next((repeat for repeat, other in self.repeats.items() if other == name), name)
+
+    def entry(self, repeat: str, answers: Mapping[str, str]) -> dict[str, str]:
+        """An entry of a repeat in the names of questions, with constants and words."""
+        inside = {q.name for q in QUESTIONS[self.form_id] if q.repeat == repeat}
+        constants = {name: a for name, a in self.constants.items() if name in inside}
+        return self._translated({**answers, **constants})
+
+    def _translated(self, row: Mapping[str, str]) -> dict[str, str]:
+        """Answers with the words of the table turned into those of the form."""
+        answers = dict(row)
+        for name, words in self.values.items():
+            if name in answers:
+                default = words.get("*", answers[name]) if answers[name] else ""
+                answers[name] = words.get(answers[name], default)
+        return answers
 
     def row(self, row: Mapping[str, str]) -> dict[str, str]:
         """A row in the names of questions, with constants, translated words and identifier."""
-        answers = {**row, **self.constants}
-        for name, words in self.values.items():
-            if name in answers:
-                answers[name] = words.get(answers[name], answers[name])
+        inside = {question.name for question in QUESTIONS[self.form_id] if question.repeat}
+        constants = {name: a for name, a in self.constants.items() if name not in inside}
+        answers = self._translated({**row, **constants})
         if self.identity:
             parts = [self.form_id, *(answers.get(name, "") for name in self.identity)]
             digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
             answers["instanceID"] = f"table:{digest[:32]}"
         return answers | {"form_id": self.form_id}
+
+    def _outside(self) -> list[str]:
+        inside = {question.name for question in QUESTIONS[self.form_id] if question.repeat}
+        return [heading for name, heading in self.columns.items() if name not in inside]
+
+    def _names(self) -> dict[str, str]:
+        return {heading: name for name, heading in self.columns.items()}
 
 
 def read_mapping(text: str) -> TableMapping:
@@ -94,7 +139,7 @@ def read_mapping(text: str) -> TableMapping:
         content: dict[str, Any] = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"the mapping is not TOML ({error}); correct it") from error
-    known = ("form_id", "identity", "columns", "constants", "values")
+    known = ("form_id", "identity", "columns", "constants", "values", "repeats")
     unknown = [key for key in content if key not in known]
     if unknown:
         raise ConfigError(f"the mapping has {', '.join(unknown)}; it may have {', '.join(known)}")
@@ -105,8 +150,9 @@ def read_mapping(text: str) -> TableMapping:
         )
     questions = {question.name for question in QUESTIONS[form_id]}
     tables: dict[str, Any] = {
-        key: content.get(key, {}) for key in ("columns", "constants", "values")
+        key: content.get(key, {}) for key in ("columns", "constants", "values", "repeats")
     }
+    known_names = dict.fromkeys(tables, questions) | {"repeats": set(repeats_of(form_id))}
     identity = content.get("identity", [])
     for key, named in [*tables.items(), ("identity", identity)]:
         wanted = list if key == "identity" else dict
@@ -115,12 +161,13 @@ def read_mapping(text: str) -> TableMapping:
         strange = [
             str(name)
             for name in named
-            if name not in questions and (key, name) != ("columns", "instanceID")
+            if name not in known_names.get(key, questions)
+            and (key, name) != ("columns", "instanceID")
         ]
         if strange:
             raise ConfigError(
                 f"{key} of the mapping names {', '.join(strange)}, which {form_id} does not ask; "
-                f"it asks {', '.join(sorted(questions))}"
+                f"it asks {', '.join(sorted(known_names.get(key, questions)))}"
             )
     if not all(isinstance(words, dict) for words in tables["values"].values()):
         raise ConfigError("values of the mapping needs a table for each question; see the docs")
@@ -133,4 +180,5 @@ def read_mapping(text: str) -> TableMapping:
             name: {word: str(answer) for word, answer in words.items()}
             for name, words in tables["values"].items()
         },
+        repeats={repeat: str(name) for repeat, name in tables["repeats"].items()},
     )

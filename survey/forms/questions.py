@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 
 from survey.errors import FormError
 
-__all__ = ["Question", "parse_date", "parse_number"]
+__all__ = ["Question", "parse_date", "parse_number", "parse_point"]
 
 _CODE = re.compile(r"[A-Za-z0-9_-]{2,40}")
+_CELL_ERROR = re.compile(r"#(REF!|N/A|VALUE!|NAME\?|DIV/0!|NUM!|NULL!)")
+#: Days that spreadsheets count from the end of 1899: from 1990 to 2100.
+_SERIAL = re.compile(r"[3-7]\d{4}(\.0+)?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,7 +23,8 @@ class Question:
 
     Attributes
     ----------
-    kind : {"text", "code", "integer", "decimal", "date", "choice", "geopoint"}
+    kind : {"text", "code", "integer", "decimal", "date", "choice", "choices", "geopoint", "file"}
+        ``choices`` are words with blanks between them; ``file`` is the name of a picture.
     low, high : float
         Limits of a number, inclusive.
     choices : tuple of str
@@ -28,6 +32,9 @@ class Question:
         ``name=value`` of the answer without which this one is not asked.
     repeat : str
         Group of the form that is filled several times and holds this question; empty outside.
+    at_most : str
+        Question of which this number is a part. A phone refuses more than that; in a file that
+        arrives it is no reason to refuse, and is flagged for review.
     """
 
     name: str
@@ -38,6 +45,7 @@ class Question:
     choices: tuple[str, ...] = ()
     needs: str = ""
     repeat: str = ""
+    at_most: str = ""
 
     def fault(self, answer: str, answers: Mapping[str, str]) -> tuple[str, str] | None:
         """What is wrong with an answer and how to mend it; None if nothing is."""
@@ -47,6 +55,8 @@ class Question:
             name, _, value = self.needs.partition("=")
             is_asked = not name or answers.get(name) == value
             return ("is empty", "fill it in") if is_asked else None
+        if _CELL_ERROR.fullmatch(answer):
+            return "is the error of a formula", "correct the sheet and paste the values"
         try:
             self._check(answer)
         except FormError as error:
@@ -59,12 +69,17 @@ class Question:
             raise FormError("is not a code; use letters, digits, - and _, at least two")
         if self.kind == "choice" and answer not in self.choices:
             raise FormError(f"is not an option; choose from {', '.join(self.choices)}")
+        if self.kind == "choices":
+            strange = [word for word in answer.split() if word not in self.choices]
+            if strange:
+                raise FormError(
+                    f"holds {strange[0]!r}, which is not an option; choose from "
+                    f"{', '.join(self.choices)}, with blanks between them"
+                )
         if self.kind == "date":
             parse_date(answer)
         if self.kind == "geopoint":
-            parts = answer.split()
-            if len(parts) != 4 or any(abs(parse_number(part)) > 1e5 for part in parts):
-                raise FormError("is no position; write latitude longitude altitude accuracy")
+            parse_point(answer)
         if self.kind in ("integer", "decimal"):
             number = parse_number(answer)
             if self.kind == "integer" and number % 1.0:
@@ -109,6 +124,12 @@ def parse_date(answer: str) -> date:
     try:
         day = date.fromisoformat(text)
     except ValueError as error:
+        if _SERIAL.fullmatch(text):
+            meant = date(1899, 12, 30) + timedelta(days=int(text[:5]))
+            raise FormError(
+                f"is the number by which a spreadsheet counts days; write {meant}, and format "
+                "the column as a date"
+            ) from error
         raise FormError("is not a date; write it as 2026-02-28") from error
     if day.year >= 2400:
         raise FormError(
@@ -117,3 +138,22 @@ def parse_date(answer: str) -> date:
     if not 1990 <= day.year <= 2100:
         raise FormError("is no plausible year; check the date")
     return day
+
+
+def parse_point(answer: str) -> tuple[float, float, float, float]:
+    """Latitude, longitude (degrees), altitude and accuracy (metres) of a position.
+
+    Raises
+    ------
+    FormError
+        Not four numbers, or no place on Earth.
+    """
+    parts = [parse_number(part) for part in answer.split()]
+    if len(parts) != 4 or any(abs(part) > 1e5 for part in parts):
+        raise FormError("is no position; write latitude longitude altitude accuracy")
+    latitude, longitude, altitude, accuracy = parts
+    if abs(latitude) > 90.0 and abs(longitude) <= 90.0:
+        raise FormError("has latitude and longitude exchanged; write the latitude first")
+    if abs(latitude) > 90.0 or abs(longitude) > 180.0:
+        raise FormError("lies nowhere on Earth; write latitude longitude altitude accuracy")
+    return latitude, longitude, altitude, accuracy

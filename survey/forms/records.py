@@ -9,10 +9,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from survey.errors import FormError
-from survey.forms.questionnaires import QUESTIONS
+from survey.forms.questionnaires import QUESTIONS, RENAMED
 from survey.forms.questions import parse_number
 
-__all__ = ["ParsedFile", "Problem", "Submission"]
+__all__ = ["OUTER", "ParsedFile", "Problem", "Submission"]
+
+#: In an entry of a repeat within another: number of the outer entry it belongs to, from 1.
+OUTER = "_of"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,11 +25,13 @@ class Submission:
     Attributes
     ----------
     answers : mapping of question name to the text that was written
+        Under the names of today, whatever the version called them.
     repeats : mapping of repeat name to its entries, each a mapping like `answers`
+        An entry of a repeat within another also holds `OUTER`.
     sha256 : str
-        Digest of form, version and answers that are not empty, numbers by value: equal for the
-        same content in XML, which writes 1.0 and leaves out what was not asked, and in a
-        spreadsheet, which writes 1 and has an empty cell.
+        Digest of form and answers that are not empty, numbers by value: equal for the same
+        content in XML, which writes 1.0 and leaves out what was not asked, and in a spreadsheet,
+        which writes 1, has an empty cell and often no version.
     source : str
         File it came in, and row where the file holds several.
     """
@@ -40,10 +45,13 @@ class Submission:
     repeats: Mapping[str, Sequence[Mapping[str, str]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for old, new in RENAMED.get(self.form_id, {}).items():
+            if old in self.answers:
+                renamed = {new if n == old else n: a for n, a in self.answers.items()}
+                object.__setattr__(self, "answers", renamed)
         if not self.sha256:
             content: list[object] = [
                 self.form_id,
-                self.form_version,
                 _written(self.form_id, self.answers),
             ]
             if any(self.repeats.values()):
@@ -65,6 +73,8 @@ class Problem:
     ----------
     row : int or None
         Row below the header, counted from 1; None where the whole file is meant.
+    sheet : str
+        Of a workbook, or the file in an archive; empty where there is only one.
     is_refused : bool
         False for a mere remark; the file is accepted all the same.
     """
@@ -76,9 +86,11 @@ class Problem:
     problem: str
     remedy: str
     is_refused: bool = True
+    sheet: str = ""
 
     def __str__(self) -> str:
-        place = f", row {self.row}" if self.row is not None else ""
+        place = f", sheet {self.sheet}" if self.sheet else ""
+        place += f", row {self.row}" if self.row is not None else ""
         name = f": {self.field}" if self.field else ":"
         value = f" {self.value[:60]!r}" if self.value else ""
         return f"{self.file}{place}{name}{value} {self.problem}; {self.remedy}"
@@ -86,10 +98,17 @@ class Problem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParsedFile:
-    """Submissions of one file, and everything wrong with it."""
+    """Submissions of one file, and everything wrong with it.
+
+    Attributes
+    ----------
+    places : tuple of (str, int or None)
+        Sheet and row of each submission.
+    """
 
     submissions: tuple[Submission, ...]
     problems: tuple[Problem, ...]
+    places: tuple[tuple[str, int | None], ...] = ()
 
 
 def _written(form_id: str, answers: Mapping[str, str]) -> dict[str, str]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 
 from survey.errors import ConfigError, FormError
-from survey.forms.decoders import read_csv, read_json, read_xlsx, read_xml
+from survey.forms.decoders import read_json, read_xml
 from survey.forms.mapping import TableMapping
-from survey.forms.questionnaires import QUESTIONS, VERSIONS
-from survey.forms.records import ParsedFile, Problem, Submission
+from survey.forms.questionnaires import QUESTIONS, VERSIONS, repeats_of
+from survey.forms.records import OUTER, ParsedFile, Problem, Submission
+from survey.forms.tables import Found, read_sheets, sheets_of
 
 __all__ = ["MAX_BYTES", "parse_submissions", "read_rows", "submission_problems"]
 
@@ -26,10 +28,10 @@ def parse_submissions(
     name : str
         File name, for messages only; the content decides how it is read.
     data : bytes
-        XForm XML (one submission), or CSV, XLSX (first sheet) or a JSON export of Kobo or
-        ODK Central (one a row).
+        XForm XML (one submission), or CSV, XLSX, a ZIP of CSV or JSON as Kobo and ODK Central
+        export them (one a row, repeats in their own sheets, files or lists).
     mapping : TableMapping, optional
-        Which column is which question, for CSV and XLSX that no form app made.
+        Which column is which question, for tables and JSON of another form.
 
     Returns
     -------
@@ -48,41 +50,83 @@ def parse_submissions(
         )
     if not data.strip():
         return refused("is empty", "send it again")
+    remarks: list[str] = []
     try:
-        found = read_rows(name, data, mapping)
+        found = read_rows(name, data, mapping, remarks)
     except (FormError, ConfigError) as error:
         problem, _, remedy = str(error).partition("; ")
         return refused(problem, remedy)
+    if not found:
+        return refused("holds no row", "send the file that was filled")
+    has_sheets = len({each.sheet for each in found}) > 1 or any(each.within for each in found)
+    places = tuple((each.sheet if has_sheets else "", each.row) for each in found)
+    submissions = tuple(each.submission for each in found)
     problems = [
-        fault for row, submission in found for fault in submission_problems(name, row, submission)
+        fault
+        for (sheet, row), submission in zip(places, submissions, strict=True)
+        for fault in submission_problems(name, row, submission, sheet=sheet)
     ]
-    problems += _repeated(name, found)
-    return ParsedFile(submissions=tuple(s for _, s in found), problems=tuple(problems))
+    problems += _repeated(name, places, submissions)
+    for remark in remarks:
+        problem, _, remedy = remark.partition("; ")
+        problems.append(
+            Problem(
+                file=name,
+                row=None,
+                field="",
+                value="",
+                problem=problem,
+                remedy=remedy,
+                is_refused=False,
+            )
+        )
+    return ParsedFile(submissions=submissions, problems=tuple(problems), places=places)
+
+
+#: What some files are by their first bytes, and what to do instead.
+_STRANGE = (
+    (b"\xd0\xcf\x11\xe0", "is an old Excel workbook (.xls)", "save it as .xlsx"),
+    (b"%PDF", "is a PDF", "send the table from which it was printed"),
+    (b"\xff\xd8\xff", "is a photo", "photos come with the phone's submission"),
+    (b"\x89PNG", "is a picture", "send the table, not a picture of it"),
+    (b"\x1f\x8b", "is packed with gzip", "unpack it first"),
+    (b"Rar!", "is a RAR archive", "unpack it first"),
+    (b"7z\xbc\xaf", "is a 7z archive", "unpack it first"),
+    (b"SQLite format 3", "is a database", "export the table as CSV"),
+)
 
 
 def read_rows(
-    name: str, data: bytes, mapping: TableMapping | None
-) -> list[tuple[int | None, Submission]]:
-    """Submissions of a file and their rows, whatever their answers; None for XML.
+    name: str, data: bytes, mapping: TableMapping | None, remarks: list[str] | None = None
+) -> list[Found]:
+    """Submissions of a file and their places, whatever their answers.
+
+    The content decides how it is read, not the name.
+
+    Parameters
+    ----------
+    remarks : list of str, optional
+        Sheets that were left out are named here, as ``problem; remedy``.
 
     Raises
     ------
     FormError, ConfigError
         The file cannot be read, or is not what the mapping says.
     """
+    for mark, problem, remedy in _STRANGE:
+        if data.startswith(mark):
+            raise FormError(f"{problem}; {remedy}")
     start = data.lstrip(b"\xef\xbb\xbf \t\r\n")[:4]
     if start[:1] == b"<":
-        return [(None, read_xml(name, data))]
-    if start == b"PK\x03\x04":
-        return list(read_xlsx(name, data, mapping))
+        return [Found(sheet="", row=None, submission=read_xml(name, data))]
     if start[:1] in (b"{", b"["):
-        return list(read_json(name, data))
-    return list(read_csv(name, data, mapping))
+        rows = read_json(name, data, mapping)
+        return [Found(sheet="", row=row, submission=found) for row, found in rows]
+    sheets = sheets_of(data, mapping)
+    return list(read_sheets(name, sheets, mapping, [] if remarks is None else remarks))
 
 
-def submission_problems(name: str, row: int | None, submission: Submission) -> Iterable[Problem]:
-    """What is wrong with the answers of one submission, by its questionnaire."""
-
+def _faults(name: str, sheet: str, row: int | None, submission: Submission) -> Iterator[Problem]:
     def fault(
         field_name: str, value: str, problem: str, remedy: str, *, keep: bool = False
     ) -> Problem:
@@ -94,6 +138,7 @@ def submission_problems(name: str, row: int | None, submission: Submission) -> I
             problem=problem,
             remedy=remedy,
             is_refused=not keep,
+            sheet=sheet,
         )
 
     if submission.form_id not in QUESTIONS:
@@ -119,31 +164,44 @@ def submission_problems(name: str, row: int | None, submission: Submission) -> I
             "kept and read as the newest one; check its answers",
             keep=True,
         )
+    places = _places(submission)
     for question in QUESTIONS[submission.form_id]:
-        if question.repeat:
-            places = [
-                (f"{question.repeat}[{number}]/{question.name}", entry)
-                for number, entry in enumerate(submission.repeats.get(question.repeat, ()), 1)
-            ]
-        else:
-            places = [(question.name, submission.answers)]
-        for place, answers in places:
+        for place, answers in places[question.repeat]:
             answer = answers.get(question.name, "")
-            found = question.fault(answer, submission.answers)
+            found = question.fault(answer, {**submission.answers, **answers})
             if found:
-                yield fault(place, answer, *found)
+                yield fault(f"{place}{question.name}", answer, *found)
 
 
-def _repeated(name: str, found: list[tuple[int | None, Submission]]) -> Iterable[Problem]:
-    first: dict[str, tuple[int | None, str]] = {}
-    for row, submission in found:
-        earlier = first.setdefault(submission.instance_id, (row, submission.sha256))
-        if earlier != (row, submission.sha256) and submission.instance_id:
+def _places(submission: Submission) -> dict[str, list[tuple[str, Mapping[str, str]]]]:
+    """The answers outside and in each entry, with the path that stands before a question."""
+    places: dict[str, list[tuple[str, Mapping[str, str]]]] = {"": [("", submission.answers)]}
+    for repeat, outer in repeats_of(submission.form_id).items():
+        counts: Counter[str] = Counter()
+        found = places.setdefault(repeat, [])
+        for entry in submission.repeats.get(repeat, ()):
+            of = entry.get(OUTER, "1")
+            counts[of] += 1
+            above = places[outer][int(of) - 1][0]
+            found.append((f"{above}{repeat}[{counts[of]}]/", entry))
+    return places
+
+
+def _repeated(
+    name: str, places: Sequence[tuple[str, int | None]], submissions: Sequence[Submission]
+) -> Iterator[Problem]:
+    first: dict[str, tuple[str, int | None, str]] = {}
+    for (sheet, row), submission in zip(places, submissions, strict=True):
+        key = (sheet, row, submission.sha256)
+        earlier = first.setdefault(submission.instance_id, key)
+        if earlier != key and submission.instance_id:
+            where = f" of sheet {earlier[0]}" if earlier[0] != sheet else ""
             yield Problem(
                 file=name,
+                sheet=sheet,
                 row=row,
                 field="instanceID",
                 value=submission.instance_id,
-                problem=f"was used in row {earlier[0]} already",
+                problem=f"was used in row {earlier[1]}{where} already",
                 remedy="keep one of the two rows",
             )

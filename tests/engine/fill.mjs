@@ -24,7 +24,7 @@ const objections = (root) => (root.validationState?.violations ?? []).map((it) =
 
 function find(node, name) {
   const state = node.currentState;
-  if (leaf(state?.reference) === name && (node.setValue || node.selectValue)) return node;
+  if (leaf(state?.reference) === name && (node.setValue || node.selectValue || node.selectValues)) return node;
   for (const child of state?.children ?? []) {
     const found = find(child, name);
     if (found) return found;
@@ -35,7 +35,8 @@ function find(node, name) {
 function answer(root, name, value, kind) {
   const node = find(root, name);
   if (!node) throw new Error(`the form does not ask ${name}`);
-  if (node.selectValue) node.selectValue(value);
+  if (kind === 'choices') node.selectValues(value.split(' '));
+  else if (node.selectValue) node.selectValue(value);
   else if (kind === 'integer') node.setValue(BigInt(value));
   else if (kind === 'decimal') node.setValue(Number(value));
   else if (kind === 'geopoint') {
@@ -66,7 +67,7 @@ async function fill({ xform, answers, wrong }) {
     answer(root, name, value, kind);
     // A list cannot be answered with what it does not offer: the old answer stays.
     const node = find(root, name);
-    const isOffered = !node.selectValue || String(node.currentState.value) === value;
+    const isOffered = kind === 'choices' || !node.selectValue || String(node.currentState.value) === value;
     refused[`${name}=${value}`] = !isOffered || objections(root).includes(name);
     answer(root, name, right, kind);
   }

@@ -9,7 +9,7 @@ from pathlib import Path
 import openpyxl
 import pytest
 
-from survey.forms import SubmissionStore, decoders, parse_submissions, repeat_rows
+from survey.forms import SubmissionStore, parse_submissions, repeat_rows, sheets
 
 NOW = datetime(2026, 2, 4, tzinfo=UTC)
 VISIT = {
@@ -197,5 +197,5 @@ def test_unreadable_workbooks_and_json_give_one_message(monkeypatch: pytest.Monk
     bomb = io.BytesIO()
     with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as packed:
         packed.writestr("xl/worksheets/sheet1.xml", b" " * 2_000_000)
-    monkeypatch.setattr(decoders, "_MAX_UNPACKED", 1_000_000)
+    monkeypatch.setattr(sheets, "_MAX_UNPACKED", 1_000_000)
     assert "unpacks to 2 MB" in message(bomb.getvalue())

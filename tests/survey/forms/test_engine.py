@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import openpyxl
 import pytest
 
-from survey.forms import form_ids, parse_submissions, xform_xml
+from survey.forms import form_ids, form_path, parse_submissions, xform_xml
 from survey.forms.questionnaires import QUESTIONS
 from survey.forms.questions import Question
 
@@ -61,42 +63,78 @@ def right(question: Question) -> str:
     special = {"currency": "USD", "consent_language": "en", "consent_version": "2026-01"}
     if question.name in special:
         return special[question.name]
-    if question.kind == "choice":
+    if question.kind in ("choice", "choices"):
         return "yes" if "yes" in question.choices else question.choices[0]
     if question.kind in ("integer", "decimal"):
-        return str(int(max(question.low, 1.0)))
+        return str(int(min(max(question.low, 1.0), question.high)))
     return {"date": "2026-02-03", "code": "AB01", "geopoint": "20.5 97.5 900 8"}.get(
         question.kind, "text"
     )
 
 
-def wrong(question: Question) -> list[str]:
-    """Answers outside the limits that a phone lets a person type."""
-    if question.kind == "date":
-        return ["2999-01-01"]
-    if question.kind == "code":
-        return ["../x", "a b"]
-    if question.kind in ("integer", "decimal"):
-        over = [str(int(question.high) + 1)] if question.high < 1e9 else []
-        return [str(int(question.low) - 1), *over]
-    return []
+#: Part of a constraint in the XLSForm, and an answer that breaks it and no other part.
+BREAKS: list[tuple[str, Callable[[re.Match[str]], str]]] = [
+    (r"\. >= (-?\d+)", lambda found: str(int(found[1]) - 1)),
+    (r"\. <= (-?\d+)", lambda found: str(int(found[1]) + 1)),
+    (r"\. <= today\(\)", lambda _: "2999-01-01"),
+    (r"regex\(\., '\^\[A-Z\]\{3\}\$'\)", lambda _: "usd"),
+    (r"regex\(\., '\^[^']+\$'\)", lambda _: "../x"),
+    # The whole is answered with 1 everywhere, both kinds of capsules too.
+    (r"\(\$\{(\w+)\} = '' or \. <= \$\{\1\}\)", lambda _: "2"),
+    (r"\(\. <= coalesce\(\$\{\w+\}, 0\) \+ coalesce\(\$\{\w+\}, 0\)\)", lambda _: "3"),
+    (r"not\(selected\(\., 'none'\) and count-selected\(\.\) > 1\)", lambda _: "none crops"),
+]
+
+
+def wrong(form_id: str) -> list[tuple[Question, str]]:
+    """For each part of each constraint of the XLSForm an answer that breaks it."""
+    rows = openpyxl.load_workbook(form_path(form_id))["survey"].iter_rows(values_only=True)
+    header = [str(cell) for cell in next(rows)]
+    questions = {question.name: question for question in QUESTIONS[form_id]}
+    found = []
+    for cells in rows:
+        row = dict(zip(header, cells, strict=True))
+        rest = str(row["constraint"] or "")
+        question = questions.get(str(row["name"]))
+        for pattern, broken in BREAKS:
+            match = re.search(pattern, rest)
+            if match and question:
+                answer = broken(match)
+                if "none" in question.choices and question.kind == "choices":
+                    answer = f"none {next(c for c in question.choices if c != 'none')}"
+                found.append((question, answer))
+                rest = rest.replace(match[0], "", 1)
+        # Nothing of a constraint is left that no wrong answer tries.
+        assert rest.replace("and", "").strip() == "", (form_id, row["name"], rest)
+    return found
 
 
 def asked(form_id: str) -> list[Question]:
-    """The questions a person answers; the phone itself sets the times."""
-    return [question for question in QUESTIONS[form_id] if question.name not in ("start", "end")]
+    """The questions a person answers; the phone itself sets times and codes, and takes photos."""
+    by_phone = {"start", "end", "withdrawal_code"}
+    if form_id == "project_baseline":
+        by_phone.add("household_code")
+    return [q for q in QUESTIONS[form_id] if q.name not in by_phone and q.kind != "file"]
+
+
+def is_reached(question: Question, form_id: str) -> bool:
+    """Whether the answers of `right` lead to a question."""
+    name, _, value = question.needs.partition("=")
+    return not name or right({q.name: q for q in QUESTIONS[form_id]}[name]) == value
 
 
 @pytest.mark.parametrize("form_id", form_ids())
-def test_what_the_engine_makes_is_taken(fill: Fill, form_id: str) -> None:
-    questions = asked(form_id)
+def test_what_the_engine_makes_is_taken_and_each_constraint_holds(
+    fill: Fill, form_id: str
+) -> None:
+    questions = [question for question in asked(form_id) if is_reached(question, form_id)]
     answers = [[q.name, right(q), q.kind] for q in questions]
-    errors = [[q.name, value, q.kind, right(q)] for q in questions for value in wrong(q)]
+    errors = [[q.name, value, q.kind, right(q)] for q, value in wrong(form_id)]
     filled = fill(form_id, answers, errors)
     assert filled["before"] == []
     assert filled["after"] == []
     assert filled["status"] == "ready"
-    assert errors
+    assert len(filled["refused"]) == len(errors) > 0
     assert [name for name, refused in filled["refused"].items() if not refused] == []
     parsed = parse_submissions("submission.xml", filled["xml"].encode())
     assert [str(problem) for problem in parsed.problems] == []
@@ -105,12 +143,27 @@ def test_what_the_engine_makes_is_taken(fill: Fill, form_id: str) -> None:
     assert submission.instance_id.startswith("uuid:")
     for question in questions:
         answer = submission.answers.get(question.name, "")
-        if question.kind in ("integer", "decimal") and not question.repeat:
+        if question.repeat:
+            (entry,) = submission.repeats[question.repeat]
+            answer = entry[question.name]
+        if question.kind in ("integer", "decimal"):
             assert float(answer) == float(right(question))
         elif question.kind == "geopoint":
             assert [float(part) for part in answer.split()] == [20.5, 97.5, 900.0, 8.0]
-        elif not question.repeat:
+        else:
             assert answer == right(question)
+    if "withdrawal_code" in {question.name for question in QUESTIONS[form_id]}:
+        code = submission.answers["withdrawal_code"]
+        assert re.fullmatch(r"[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}", code)
+        again = fill(form_id, answers, [])
+        assert code not in again["xml"]  # another interview, another code
+        assert "NaN" not in again["xml"]
+
+
+@pytest.mark.parametrize("form_id", form_ids())
+def test_no_sum_shows_nan_where_nothing_is_answered(fill: Fill, form_id: str) -> None:
+    consent = [["consent", "yes", "choice"]] * (QUESTIONS[form_id][0].name == "consent")
+    assert "NaN" not in fill(form_id, consent, [])["xml"]
 
 
 @pytest.mark.parametrize(
@@ -126,6 +179,8 @@ def test_after_a_no_nothing_else_is_asked(fill: Fill, form_id: str) -> None:
         "consent",
         "start",
         "end",
+        "withdrawal_code",
+        "household_code",
         *(q.name for q in kept),
     }
 

@@ -179,7 +179,13 @@ def test_ragged_and_broken_csv_is_refused() -> None:
 
 @pytest.mark.parametrize(
     ("point", "is_fine"),
-    [("20.5 97.5 900 8", True), ("97.5 20.5 900 8", True), ("20.5 97.5", False), ("here", False)],
+    [
+        ("20.5 97.5 900 8", True),
+        ("97.5 20.5 900 8", False),
+        ("20.5 197.5 900 8", False),
+        ("20.5 97.5", False),
+        ("here", False),
+    ],
 )
 def test_a_position_has_four_numbers(point: str, is_fine: bool) -> None:
     village = {name: FARMER[name] for name in FARMER if name not in ("sample_type",)}

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import openpyxl
@@ -14,9 +15,14 @@ from survey.forms.questionnaires import QUESTIONS, VERSIONS
 
 LANGUAGES = ("English (en)", "Burmese (my)", "Lao (lo)", "Thai (th)")
 SHARED = Path(__file__).resolve().parents[3].parent / "shared" / "data" / "xlsforms"
-ASKED = ("text", "integer", "decimal", "date", "select_one", "geopoint", "start", "end")
+ASKED = (
+    *("text", "integer", "decimal", "date", "select_one", "select_multiple", "geopoint", "image"),
+    *("start", "end"),
+)
+BY_PHONE = ("withdrawal_code", "household_code")
 
 
+@functools.cache
 def sheet(form_id: str, name: str) -> list[dict[str, object]]:
     rows = openpyxl.load_workbook(form_path(form_id))[name].iter_rows(values_only=True)
     header = [str(cell) for cell in next(rows)]
@@ -24,7 +30,11 @@ def sheet(form_id: str, name: str) -> list[dict[str, object]]:
 
 
 def asked(form_id: str) -> list[dict[str, object]]:
-    return [row for row in sheet(form_id, "survey") if str(row["type"]).split()[0] in ASKED]
+    return [
+        row
+        for row in sheet(form_id, "survey")
+        if str(row["type"] or "-").split()[0] in ASKED or row["name"] in BY_PHONE
+    ]
 
 
 def test_an_unknown_form_is_told_with_those_there_are() -> None:
@@ -58,7 +68,7 @@ def test_the_phone_refuses_what_the_import_would_refuse(form_id: str) -> None:
     limited = {
         q.name
         for q in QUESTIONS[form_id]
-        if q.kind in ("integer", "decimal", "code", "date") and q.name != "ad_satisfaction"
+        if q.kind in ("integer", "decimal", "code", "date") and q.name not in BY_PHONE
     }
     assert limited <= {str(row["name"]) for row in asked(form_id) if row["constraint"]}
 
@@ -71,8 +81,8 @@ def test_options_are_those_of_the_checks(form_id: str) -> None:
             lists.setdefault(str(row["list_name"]), set()).add(str(row["name"]))
     kinds = {str(row["name"]): str(row["type"]) for row in asked(form_id)}
     for question in QUESTIONS[form_id]:
-        if question.kind == "choice":
-            assert lists[kinds[question.name].split()[1]] <= set(question.choices)
+        if question.kind in ("choice", "choices"):
+            assert lists[kinds[question.name].split()[1]] == set(question.choices)
 
 
 @pytest.mark.parametrize("form_id", form_ids())
@@ -98,9 +108,25 @@ def test_no_sum_can_show_nan(form_id: str) -> None:
             assert calculation.count("${") == calculation.count("coalesce("), row
 
 
-def test_consent_comes_first() -> None:
-    names = [question.name for question in QUESTIONS["farmer_survey"]]
+INTERVIEWS = ["farmer_survey", "project_baseline", "project_follow_up", "village_headman"]
+
+
+@pytest.mark.parametrize("form_id", INTERVIEWS)
+def test_consent_comes_first_and_the_last_screen_shows_the_code_to_withdraw(form_id: str) -> None:
+    names = [question.name for question in QUESTIONS[form_id]]
     assert names[:3] == ["consent", "consent_version", "consent_language"]
+    *_, code, note, start, end = sheet(form_id, "survey")
+    assert (code["name"], start["type"], end["type"]) == ("withdrawal_code", "start", "end")
+    # Computed when the form is opened for the first time, and never again.
+    assert code["default"]
+    assert not code["calculation"]
+    assert note["type"] == "note"
+    assert "${withdrawal_code}" in str(note["label::English (en)"])
+
+
+def test_forms_in_which_somebody_is_asked_are_those_with_consent() -> None:
+    with_consent = {f for f, qs in QUESTIONS.items() if any(q.name == "consent" for q in qs)}
+    assert with_consent == set(INTERVIEWS)
 
 
 @pytest.mark.shared_data
