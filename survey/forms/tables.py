@@ -45,6 +45,9 @@ _COLUMN_NAMES = {
         *sorted(_ASKED),
     )
 }
+_NESTED = {
+    repeat for form_id in QUESTIONS for repeat, outer in repeats_of(form_id).items() if outer
+}
 #: ``plot[2]/plot_crop[1]``: an entry of a repeat in a plain table.
 _ENTRY = re.compile(r"(?P<repeat>[\w-]+)\[(?P<number>\d{1,4})\]")
 #: Sheet names of workbooks end here; names of their parents do not.
@@ -255,7 +258,9 @@ class _Entries:
             for row, values in table.values():
                 parent = values.get(table.parent, "")
                 above = values.get(_PARENT_TABLE, "")[:_SHEET_NAME]
-                key = (above if above in self._names else "", parent)
+                # Whoever renamed the first sheet still has the repeats of the form itself.
+                is_within = above in self._names or (above and repeat in _NESTED)
+                key = (above if is_within else "", parent)
                 answers = _answers(values)
                 if mapping is not None:
                     answers = mapping.entry(repeat, answers)
