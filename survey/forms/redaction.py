@@ -98,7 +98,9 @@ def _table(data: bytes, rows: set[int], n_above: int) -> bytes:
     return (head + "".join(kept)).encode()
 
 
-def _archive(packed: zipfile.ZipFile, rows: Mapping[str, set[int]], above: Mapping[str, int]) -> bytes:
+def _archive(
+    packed: zipfile.ZipFile, rows: Mapping[str, set[int]], above: Mapping[str, int]
+) -> bytes:
     """Files of an archive of tables without some rows; other files (photos) are left out."""
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as left:

@@ -126,7 +126,11 @@ def read_rows(
     return list(read_sheets(name, sheets, mapping, [] if remarks is None else remarks))
 
 
-def _faults(name: str, sheet: str, row: int | None, submission: Submission) -> Iterator[Problem]:
+def submission_problems(
+    name: str, row: int | None, submission: Submission, *, sheet: str = ""
+) -> Iterator[Problem]:
+    """What is wrong with the answers of one submission, by its questionnaire."""
+
     def fault(
         field_name: str, value: str, problem: str, remedy: str, *, keep: bool = False
     ) -> Problem:

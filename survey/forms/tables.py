@@ -25,7 +25,7 @@ from survey.forms.collecting import (
 from survey.forms.mapping import TableMapping
 from survey.forms.questionnaires import QUESTIONS, RENAMED, repeats_of
 from survey.forms.records import Submission
-from survey.forms.sheets import Sheet
+from survey.forms.sheets import Sheet, csv_sheet, packed_sheets
 
 __all__ = ["Branch", "Found", "is_ours", "plant", "read_sheets", "sheets_of"]
 
@@ -277,9 +277,7 @@ class _Entries:
                 self._grow(stem, ("", own), places)
         return stem, places
 
-    def _grow(
-        self, branch: Branch, key: tuple[str, str], places: list[tuple[str, int]]
-    ) -> None:
+    def _grow(self, branch: Branch, key: tuple[str, str], places: list[tuple[str, int]]) -> None:
         for repeat, sheet, own, row, answers in self._rows.pop(key, ()):
             places.append((sheet, row))
             entries = branch.within[repeat]

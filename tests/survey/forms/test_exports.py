@@ -11,6 +11,7 @@ import openpyxl
 import pytest
 
 from survey.forms import Submission, parse_submissions, read_mapping
+from survey.forms.redaction import redact
 
 SAFI = Path(__file__).resolve().parents[3].parent / "shared" / "data" / "safi-household-survey"
 INTERVIEW = {
@@ -295,3 +296,37 @@ def test_real_interviews_of_another_form_come_in_by_a_mapping() -> None:
     areas = [float(p["plot_area"]) for s in parsed.submissions for p in s.repeats.get("plot", ())]
     raw = [p["D02_total_plot"] for record in json.loads(data) for p in record["D_plots"]]
     assert areas == raw
+
+
+@pytest.mark.parametrize("gone", ["one", "other"])
+def test_a_withdrawal_takes_the_entries_with_it(gone: str) -> None:
+    kept = {"one": "other", "other": "one"}[gone]
+    data = kobo_workbook()
+    left, taken = redact(data, lambda instance: instance == f"uuid:{gone}")
+    assert taken == 1
+    assert left is not None
+    before = {s.instance_id: s.sha256 for s in parse_submissions("f", data).submissions}
+    parsed = parse_submissions("f", left)
+    assert parsed.problems == ()
+    assert [(s.instance_id, s.sha256) for s in parsed.submissions] == [
+        (f"uuid:{kept}", before[f"uuid:{kept}"])
+    ]
+    areas = {row[0] for row in list(openpyxl.load_workbook(io.BytesIO(left))["plot"].values)[1:]}
+    assert areas == ({9} if gone == "one" else {2, 0.5, 4})
+
+
+def test_a_withdrawal_from_an_archive_leaves_the_others() -> None:
+    out = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(central_zip())) as packed, zipfile.ZipFile(out, "w") as both:
+        for name in packed.namelist():
+            text = packed.read(name).decode().rstrip("\n")
+            first, *rows = text.split("\n")
+            again = [row.replace("uuid:one", "uuid:two") for row in rows]
+            both.writestr(name, "\n".join([first, *rows, *again]))
+    left, taken = redact(out.getvalue(), lambda instance: instance == "uuid:one")
+    assert taken == 1
+    assert left is not None
+    (submission,) = parse_submissions("f", left).submissions
+    assert entries(submission) == EXPECTED
+    with zipfile.ZipFile(io.BytesIO(left)) as packed:
+        assert all(b"uuid:one" not in packed.read(name) for name in packed.namelist())
