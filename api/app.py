@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 from asyncpg.exceptions import PostgresError
@@ -17,22 +18,22 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from tipg.errors import DEFAULT_STATUS_CODES as TIPG_STATUS
 from tipg.errors import TiPgError
 
-from api.db.store import (
-    connect,
-    raster_layers,
-    raster_source,
-    web_engine,
-    web_pool_arguments,
-)
+from api.auth import CurrentReader, Gate, current_reader
+from api.auth.trail import TileTrail
+from api.db.audit import Action, record
+from api.db.people import has_users
+from api.db.rasters import RasterSource, raster_layers, raster_source
+from api.db.store import connect, web_engine, web_pool_arguments
 from api.errors import STATUS, BindRefusedError, LayerNotFoundError
 from api.ogc import OgcEdge, close_ogc, include_ogc, open_ogc
 from api.routes.forms import forms_router
 from api.routes.pages import include_pages
+from api.routes.people import people_router
 from api.routes.tiles import raster_router
 from api.settings import Settings, is_loopback
 from survey.rounds import read_round
 
-__all__ = ["create_app", "refuse_public_bind"]
+__all__ = ["create_app", "refuse_public_bind", "refuse_without_users"]
 
 _log = logging.getLogger("adsurvey")
 
@@ -45,20 +46,58 @@ _LOOPBACK_NAMES = ["127.0.0.1", "localhost", "[::1]", "testserver"]
 _TILE_PARAMETERS = {"tilesize": {"256", "512"}}
 
 
-def refuse_public_bind(host: str) -> None:
-    """Refuse every address but loopback: there are no users and roles yet.
+def refuse_public_bind(settings: Settings, *, has_tls: bool) -> None:
+    """Refuse an address that would send secrets in the clear, whoever the users are.
 
     Raises
     ------
     BindRefusedError
-        The address is not a loopback address written as such, or ``localhost``.
+        Beyond loopback without TLS; a proxy said to be on this machine and another address than
+        loopback; no name under which browsers may reach the service.
     """
+    host = settings.host
+    if settings.behind_proxy and has_tls:
+        raise BindRefusedError("give either a certificate or --behind-proxy, not both")
     if not is_loopback(host):
+        if settings.behind_proxy:
+            raise BindRefusedError(
+                f"refusing to listen on {host!r} behind a proxy: anybody could pass for it; "
+                "the proxy runs on this machine, listen on 127.0.0.1"
+            )
+        if not has_tls:
+            raise BindRefusedError(
+                f"refusing to listen on {host!r} in the clear: passwords and restricted layers "
+                "would cross the network; give --tls-certificate and --tls-key, put a proxy on "
+                "this machine (--behind-proxy), or use 127.0.0.1 and an SSH tunnel"
+            )
+    is_reached_by_name = settings.behind_proxy or not is_loopback(host)
+    if is_reached_by_name and not settings.host_names:
         raise BindRefusedError(
-            f"refusing to listen on {host!r}: without users and roles everyone who reaches this "
-            "machine could read restricted layers; use 127.0.0.1 (or ::1), and an SSH tunnel "
-            "from elsewhere"
+            "say under which name browsers reach this service, as in the certificate: "
+            "--host-name survey.example.org"
         )
+
+
+def refuse_without_users(settings: Settings) -> None:
+    """Refuse to be reached from elsewhere while there is nobody to sign in.
+
+    Raises
+    ------
+    BindRefusedError
+        No user, and another address than loopback, or a proxy.
+    """
+    if is_loopback(settings.host) and not settings.behind_proxy:
+        return
+    engine = connect(settings)
+    try:
+        if not has_users(engine):
+            raise BindRefusedError(
+                f"refusing to listen on {settings.host!r}: without users everyone who reaches "
+                "this service could read restricted layers; make the first one: "
+                "adsurvey users add NAME --role admin --areas all"
+            )
+    finally:
+        engine.dispose()
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -89,32 +128,47 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
     )
 
-    def find_raster(request: Request, layer_id: str) -> str:
-        source = raster_source(request.app.state.engine, layer_id)
+    tiles = TileTrail()
+
+    def find_raster(request: Request, layer_id: str) -> RasterSource:
+        reader = current_reader(request)
+        source = raster_source(request.app.state.engine, layer_id, reader)
         if source is None or not source.path.is_file():
             raise LayerNotFoundError(f"layer {layer_id!r} does not exist")
-        return str(source.path)
+        now = datetime.now(UTC)
+        if n := tiles.count(reader.session_id, layer_id, now=now):
+            record(
+                request.app.state.engine, reader, Action.TILES_READ, about=layer_id, now=now,
+                reason=f"{n} tiles or more this hour",
+            )  # fmt: skip
+        return source
 
     @app.get("/healthz", tags=["service"])
     def healthz(request: Request) -> dict[str, Any]:
         """Whether the service and its database answer."""
-        raster_layers(request.app.state.engine)
+        has_users(request.app.state.engine)
         return {"status": "ok"}
 
     @app.get("/layers", tags=["service"])
-    def layers(request: Request) -> dict[str, Any]:
+    def layers(request: Request, reader: CurrentReader) -> dict[str, Any]:
         """Restricted raster layers, for analysts."""
-        return {"raster": raster_layers(request.app.state.engine)}
+        return {"raster": raster_layers(request.app.state.engine, reader)}
 
     include_ogc(app)
     app.include_router(raster_router(find_raster), prefix="/raster/{layer_id}", tags=["raster"])
     store = read_round(settings.survey).submissions_folder if settings.survey else None
     app.include_router(forms_router(store))
+    app.include_router(people_router(settings))
     include_pages(app)
     _install_errors(app)
     app.add_middleware(OgcEdge)
-    app.add_middleware(_Edge)
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=_LOOPBACK_NAMES)
+    app.add_middleware(Gate, router=app.router, settings=settings)
+    app.add_middleware(_Edge, needs_https=settings.behind_proxy)
+    app.add_middleware(
+        TrustedHostMiddleware,
+        allowed_hosts=[*_LOOPBACK_NAMES, *settings.host_names],
+        www_redirect=False,
+    )
     return app
 
 
@@ -152,22 +206,28 @@ def _install_errors(app: FastAPI) -> None:
 class _Edge:
     """Guards on every request: origin of writes, parameters of tiles, headers of answers."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, needs_https: bool) -> None:
         self._app = app
+        self._needs_https = needs_https
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, and its answer back with headers."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        fault = _foreign_write(scope) or _odd_tile(scope)
+        fault = (
+            (_in_the_clear(scope) if self._needs_https else None)
+            or _foreign_write(scope)
+            or _odd_tile(scope)
+        )
         path = scope["path"]
 
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 headers["X-Content-Type-Options"] = "nosniff"
-                headers["Referrer-Policy"] = "no-referrer"
+                # Not "no-referrer": browsers would then send `Origin: null` with our own forms.
+                headers["Referrer-Policy"] = "same-origin"
                 headers["Cross-Origin-Resource-Policy"] = "same-origin"
                 if headers.get("content-type", "").startswith("text/html"):
                     headers["Content-Security-Policy"] = _HTML_POLICY
@@ -177,6 +237,9 @@ class _Edge:
                     if path.startswith("/static/")
                     else "private, no-store"
                 )
+                headers["Vary"] = "Cookie, Authorization"
+                if scope["scheme"] == "https":
+                    headers["Strict-Transport-Security"] = "max-age=31536000"
             await send(message)
 
         if fault:
@@ -194,7 +257,17 @@ def _foreign_write(scope: Scope) -> tuple[int, str] | None:
     own = f"{scope['scheme']}://{headers.get(b'host', '')}"
     if origin is not None and origin != own:
         return 403, "this request comes from another site"
+    # Browsers say where a write comes from; a session's cookie without that is not from ours.
+    if origin is None and b"cookie" in headers and headers.get(b"sec-fetch-site") != "same-origin":
+        return 403, "this request does not say which site it comes from; programs send a token"
     return None
+
+
+def _in_the_clear(scope: Scope) -> tuple[int, str] | None:
+    """Refuse what reached the proxy without TLS."""
+    if scope["scheme"] == "https" or scope["path"] == "/healthz":
+        return None
+    return 403, "use https; the proxy must say so in X-Forwarded-Proto"
 
 
 def _odd_tile(scope: Scope) -> tuple[int, str] | None:

@@ -41,6 +41,14 @@ class Settings(BaseSettings):
         default `.adsurvey` of the checkout, wherever the command runs.
     survey : Path or None
         Round that receives uploaded submissions; None refuses uploads.
+    host_names : tuple of str
+        Names, beside those of loopback, under which browsers may reach the service.
+    behind_proxy : bool
+        A proxy on this machine ends TLS and says so in `X-Forwarded-Proto`.
+    session_hours : int
+        After which a browser signs in again.
+    argon2_time_cost, argon2_memory_kib : int
+        Work of one password check; the defaults are those of RFC 9106's second choice.
     """
 
     model_config = SettingsConfigDict(env_prefix="ADSURVEY_", frozen=True)
@@ -52,3 +60,8 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
     durable: bool = True
+    host_names: tuple[str, ...] = ()
+    behind_proxy: bool = False
+    session_hours: int = Field(default=12, ge=1, le=24 * 14)
+    argon2_time_cost: int = Field(default=3, ge=1)
+    argon2_memory_kib: int = Field(default=65_536, ge=8)

@@ -15,6 +15,7 @@ from api.cli.imagery import classify, scenes, train, zonal
 from api.cli.review import review
 from api.cli.rounds import load, run
 from api.cli.service import serve
+from api.cli.users import users
 
 __all__ = ["app", "main"]
 
@@ -41,6 +42,7 @@ app.command()(zonal)
 app.add_typer(estimate, name="estimate")
 app.command()(load)
 app.command()(serve)
+app.add_typer(users, name="users")
 app.add_typer(database, name="database")
 
 
@@ -89,9 +91,9 @@ def _exit_code(error: Exception) -> int | None:
     if "imagery.errors" in sys.modules:
         families.append(sys.modules["imagery.errors"].ImageryError)
     if "api.errors" in sys.modules:
-        from api.errors import ApiError, BindRefusedError
+        from api.errors import AccountError, ApiError, BindRefusedError
 
-        if isinstance(error, BindRefusedError):
+        if isinstance(error, (AccountError, BindRefusedError)):
             return EXIT_MISUSE
         families.append(ApiError)
     return EXIT_FAILURE if isinstance(error, tuple(families)) else None

@@ -1,4 +1,7 @@
-"""Tables. `published` is what managers may read; `restricted` is for analysts."""
+"""Tables. `published` is what managers may read; `restricted` is for analysts.
+
+`people` holds users, their sessions and tokens, failed sign-ins, and the audit trail.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,32 @@ from datetime import date, datetime
 from typing import Any
 
 from geoalchemy2 import Geometry
-from sqlalchemy import Date, DateTime, ForeignKey, MetaData, Text, UniqueConstraint
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import (
+    BigInteger,
+    Date,
+    DateTime,
+    ForeignKey,
+    Identity,
+    MetaData,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-__all__ = ["Base", "DistrictEstimate", "ProjectIndicator", "RasterLayer", "Run", "TotalEstimate"]
+__all__ = [
+    "AuditEvent",
+    "Base",
+    "DistrictEstimate",
+    "ProjectIndicator",
+    "RasterLayer",
+    "Run",
+    "Session",
+    "SignInAttempt",
+    "TotalEstimate",
+    "User",
+]
 
 
 class Base(DeclarativeBase):
@@ -139,3 +163,63 @@ class RasterLayer(_OfRun, Base):
     title: Mapped[str]
     path: Mapped[str]
     classes: Mapped[dict[str, Any]]
+    #: P-codes of the districts and provinces that it shows; row-level security reads them.
+    areas: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{}'"))
+
+
+class User(Base):
+    """Somebody who may sign in. Never deleted: the audit trail names them."""
+
+    __tablename__ = "user_account"
+    __table_args__ = {"schema": "people"}  # noqa: RUF012
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    password_hash: Mapped[str]
+    role: Mapped[str]
+    areas: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    password_changed_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    disabled_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+
+
+class Session(Base):
+    """A browser that signed in, or a program's token; the secret itself is stored nowhere."""
+
+    __tablename__ = "session"
+    __table_args__ = {"schema": "people"}  # noqa: RUF012
+
+    session_id: Mapped[str] = mapped_column(primary_key=True)
+    user_name: Mapped[str] = mapped_column(ForeignKey("people.user_account.name"), index=True)
+    kind: Mapped[str]
+    label: Mapped[str]
+    secret_sha256: Mapped[str] = mapped_column(unique=True)
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    expires_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    ended_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+
+
+class SignInAttempt(Base):
+    """Tries of one name, one address or both since a moment; the key is a digest."""
+
+    __tablename__ = "sign_in_attempt"
+    __table_args__ = {"schema": "people"}  # noqa: RUF012
+
+    key: Mapped[str] = mapped_column(primary_key=True)
+    n: Mapped[int]
+    since: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+
+
+class AuditEvent(Base):
+    """What somebody did or read; the web role can add events and change none."""
+
+    __tablename__ = "audit_event"
+    __table_args__ = {"schema": "people"}  # noqa: RUF012
+
+    event_id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    at: Mapped[datetime] = mapped_column(DateTime(timezone=True), index=True)
+    actor: Mapped[str]
+    role: Mapped[str]
+    session_id: Mapped[str]
+    action: Mapped[str]
+    object: Mapped[str]
+    reason: Mapped[str]

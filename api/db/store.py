@@ -1,4 +1,4 @@
-"""Every query: load a run, find a raster layer. Nothing of SQLAlchemy's leaves this package."""
+"""Connections, migrations, and loading a run. Nothing of SQLAlchemy's leaves this package."""
 
 from __future__ import annotations
 
@@ -31,12 +31,9 @@ from imagery.raster import class_names, open_raster
 
 __all__ = [
     "LoadReport",
-    "RasterSource",
     "connect",
     "load_run",
     "migrate",
-    "raster_layers",
-    "raster_source",
     "web_engine",
     "web_pool_arguments",
 ]
@@ -63,14 +60,6 @@ class LoadReport:
             f"Loaded run {self.run_id} ({self.title}): {self.n_district_rows} district estimates, "
             f"{self.n_project_rows} project indicators{before}"
         )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RasterSource:
-    """A raster behind a layer id."""
-
-    layer_id: str
-    path: Path
 
 
 def connect(settings: Settings) -> Engine:
@@ -136,7 +125,7 @@ def migrate(connection: Connection, revision: str = "head") -> None:
     """Bring the schema to a revision; two processes at once do it one after the other."""
     connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
     connection.execute(text("create extension if not exists postgis"))
-    for schema in ("published", "restricted"):
+    for schema in ("published", "restricted", "people"):
         connection.execute(text(f"create schema if not exists {schema}"))
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS))
@@ -208,6 +197,9 @@ def load_run(engine: Engine, folder: Path) -> LoadReport:
                     title=f"Class map {record['country']} {year}",
                     path=str(class_map),
                     classes=_classes(class_map),
+                    areas=sorted(
+                        {row[key] for row in rows for key in ("district_pcode", "province_pcode")}
+                    ),
                 )
             )
     return LoadReport(
@@ -217,24 +209,6 @@ def load_run(engine: Engine, folder: Path) -> LoadReport:
         n_project_rows=len(indicators),
         replaced=replaced,
     )
-
-
-def raster_source(engine: Engine, layer_id: str) -> RasterSource | None:
-    """The raster of a layer id; None if there is none."""
-    with engine.connect() as connection:
-        path = connection.scalar(select(RasterLayer.path).where(RasterLayer.layer_id == layer_id))
-    return None if path is None else RasterSource(layer_id=layer_id, path=Path(path))
-
-
-def raster_layers(engine: Engine) -> list[dict[str, Any]]:
-    """Identifier, title and classes of every raster layer."""
-    with engine.connect() as connection:
-        rows = connection.execute(
-            select(RasterLayer.layer_id, RasterLayer.title, RasterLayer.classes).order_by(
-                RasterLayer.layer_id
-            )
-        )
-        return [dict(row._mapping) for row in rows]
 
 
 def _record(path: Path) -> dict[str, Any]:

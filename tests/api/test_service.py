@@ -10,9 +10,6 @@ import pytest
 from fastapi.testclient import TestClient
 from owslib.ogcapi.features import Features
 
-from api.app import refuse_public_bind
-from api.errors import BindRefusedError
-
 pytestmark = [pytest.mark.postgis, pytest.mark.xdist_group("pipeline")]
 
 DISTRICTS = "/ogc/collections/published.district_estimate"
@@ -156,17 +153,6 @@ def test_uploads_take_the_same_path_as_the_command(client: TestClient, finished)
     assert problem["remedy"].startswith("choose from ha")
     empty = client.post("/forms/submissions", files={"file": ("x.csv", io.BytesIO(b""))})
     assert empty.status_code == 422
-
-
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "127.0.0.7"])
-def test_loopback_is_accepted(host: str) -> None:
-    refuse_public_bind(host)
-
-
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.4", "", "example.org", "127.1"])  # noqa: S104
-def test_every_other_address_is_refused(host: str) -> None:
-    with pytest.raises(BindRefusedError, match="without users and roles"):
-        refuse_public_bind(host)
 
 
 def test_gdal_reads_the_features_as_qgis_does(address: str) -> None:

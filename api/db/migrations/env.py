@@ -9,7 +9,7 @@ from geoalchemy2 import alembic_helpers
 
 from api.db.models import Base
 
-OURS = {"published", "restricted"}
+OURS = {"people", "published", "restricted"}
 
 
 def include_name(name: str | None, kind: str, _parents: Any) -> bool:

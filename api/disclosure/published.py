@@ -1,4 +1,4 @@
-"""Who sees what: the relations of each audience, and a last look at rows before they leave.
+"""What may leave at all: the columns of published layers, and a last look at their rows.
 
 The algorithm that hides cells lives in `survey.disclosure`; here stands what may be shown at
 all, and a guard that refuses rows which should have been emptied and were not.

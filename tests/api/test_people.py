@@ -1,0 +1,688 @@
+"""Users: every role against every route and layer, sessions, throttle, guards of the database."""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+import rasterio
+from fastapi.routing import _iter_routes_with_context
+from fastapi.testclient import TestClient
+from httpx import Response
+from morecantile import tms
+from PIL import Image
+from pydantic import SecretStr
+from rasterio.features import geometry_mask
+from rasterio.warp import transform_geom
+from scipy.ndimage import binary_dilation
+from shapely import from_wkb
+from sqlalchemy import Engine, create_engine, text
+from sqlalchemy.exc import DBAPIError, ProgrammingError
+
+from api.app import create_app, refuse_public_bind, refuse_without_users
+from api.auth import Passwords
+from api.auth.trail import TileTrail
+from api.db.audit import Action, audit_events, record
+from api.db.people import (
+    Kind,
+    add_user,
+    allow_attempt,
+    change_user,
+    open_session,
+    reader_of,
+    set_disabled,
+)
+from api.db.rasters import raster_layers, raster_source
+from api.db.reading import reading_as
+from api.db.store import connect, load_run, web_engine
+from api.disclosure import ROUTES, Layer, Reader, Role, layer_of
+from api.errors import AccountError, BindRefusedError, TooManyTriesError
+from api.settings import Settings
+
+pytestmark = [pytest.mark.postgis, pytest.mark.xdist_group("pipeline")]
+
+PASSWORD = "four plain words, no more"  # noqa: S105
+USERS = {
+    "nan.field": ("field", ["MR01"]),
+    "mya.analyst": ("analyst", ["MR0101"]),
+    "lao.analyst": ("analyst", ["LA99"]),
+    "tin.manager": ("manager", ["MR0101"]),
+    "aye.admin": ("admin", ["all"]),
+}
+LAYER = "class-map-meru-2026"
+TILES = f"/raster/{LAYER}/tiles/WebMercatorQuad"
+DISTRICTS = "/ogc/collections/published.district_estimate"
+NOW = datetime(2026, 11, 26, 9, 0, tzinfo=UTC)
+CHEAP = {"argon2_time_cost": 1, "argon2_memory_kib": 64}
+
+
+@pytest.fixture(scope="module")
+def people(settings: Settings, finished) -> Iterator[Settings]:
+    """A database of its own, with a run and users; the other tests go on without sign-in."""
+    owner = connect(settings)
+    admin = create_engine(owner.url.set(database="postgres"), isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.execute(text("create database people"))
+    web = web_engine(settings)
+    urls = [
+        engine.url.set(database="people").render_as_string(hide_password=False)
+        for engine in (owner, web)
+    ]
+    made = Settings(
+        database_url=SecretStr(urls[0]),
+        web_database_url=SecretStr(urls[1]),
+        survey=finished[0].survey,
+        **CHEAP,
+    )
+    engine = connect(made)
+    load_run(engine, finished[1].folder)
+    hashed = Passwords(made).hash(PASSWORD, name="")
+    for name, (role, areas) in USERS.items():
+        add_user(
+            engine, name=name, role=role, areas=areas, password_hash=hashed, actor="test", now=NOW
+        )
+    for each in (engine, web, owner):
+        each.dispose()
+    yield made
+    with admin.connect() as connection:
+        connection.execute(text("drop database people with (force)"))
+    admin.dispose()
+
+
+@pytest.fixture(scope="module")
+def guarded(people: Settings) -> Iterator[TestClient]:
+    with TestClient(
+        create_app(people), raise_server_exceptions=False, follow_redirects=False
+    ) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def engine(people: Settings) -> Iterator[Engine]:
+    made = connect(people)
+    yield made
+    made.dispose()
+
+
+@pytest.fixture(scope="module")
+def web(people: Settings) -> Iterator[Engine]:
+    made = web_engine(people)
+    yield made
+    made.dispose()
+
+
+def sign_in(client: TestClient, name: str, password: str = PASSWORD, **form: str) -> Response:
+    data = {"name": name, "password": password, **form}
+    answer = client.post("/sign-in", data=data, follow_redirects=False)
+    client.cookies.clear()
+    return answer
+
+
+def session(client: TestClient, name: str) -> dict[str, str]:
+    """Headers of a browser that signed in."""
+    answer = sign_in(client, name)
+    assert answer.status_code == 303, answer.text
+    secret = answer.cookies["adsurvey"]
+    return {"Cookie": f"adsurvey={secret}", "Origin": "http://testserver"}
+
+
+@pytest.fixture(scope="module")
+def headers(guarded: TestClient) -> dict[str, dict[str, str]]:
+    """Headers of one signed-in browser for each user; do not end these sessions."""
+    return {name: session(guarded, name) for name in USERS}
+
+
+def test_every_route_has_an_audience_and_every_audience_a_route(guarded: TestClient) -> None:
+    found = set()
+    for route, context in _iter_routes_with_context(guarded.app.routes):
+        shown = context if context is not None and context.path is not None else route
+        path = getattr(shown, "path", None)
+        if context is not None and context.starlette_route is not None:
+            path = context.starlette_route.path
+        methods = getattr(shown, "methods", None) or {"GET"}
+        if not hasattr(route, "methods"):
+            path = f"{path}/file"  # a folder of static files
+        for method in methods:
+            assert layer_of(method, path) is not None, f"{method} {path} has no audience"
+            found.add((method, path))
+    for method, pattern, _ in ROUTES:
+        start = pattern.partition("{")[0]
+        assert any(m == method and p.startswith(start) for m, p in found), pattern
+
+
+def test_a_route_without_an_audience_answers_403_to_everybody(people: Settings) -> None:
+    app = create_app(people)
+
+    @app.get("/new")
+    def new() -> str:
+        return "not for you"
+
+    with TestClient(app) as client:
+        admin = session(client, "aye.admin")
+        assert client.get("/new").status_code == 401
+        refused = client.get("/new", headers=admin)
+        assert refused.status_code == 403
+        assert "no audience" in refused.json()["detail"]
+        assert client.post("/new", headers=admin).status_code == 403
+        assert client.get("/none", headers=admin).status_code == 404
+
+
+EVERYBODY = {"field", "analyst", "manager", "admin"}
+SEES = {
+    "/": EVERYBODY - {"field"},
+    "/docs": EVERYBODY - {"field"},
+    "/openapi.json": EVERYBODY - {"field"},
+    "/ogc/": EVERYBODY - {"field"},
+    "/ogc/collections": EVERYBODY - {"field"},
+    f"{DISTRICTS}/items": EVERYBODY - {"field"},
+    f"{DISTRICTS}/tiles/WebMercatorQuad/0/0/0": EVERYBODY - {"field"},
+    "/ogc/collections/published.project_indicator/items": EVERYBODY - {"field"},
+    "/ogc/collections/published.total_estimate/items": EVERYBODY - {"field"},
+    "/layers": {"analyst", "admin"},
+    f"/raster/{LAYER}/WebMercatorQuad/tilejson.json": {"analyst", "admin"},
+    f"{TILES}/0/0/0.png": {"analyst", "admin"},
+    "/forms": EVERYBODY,
+    "/forms/segment_visit.xml": EVERYBODY,
+    "/forms/segment_visit.xlsx": EVERYBODY,
+    "/upload": EVERYBODY - {"manager"},
+    "/account": EVERYBODY,
+    "/whoami": EVERYBODY,
+    "/users": {"admin"},
+    "/users/audit": {"admin"},
+}
+
+
+@pytest.mark.parametrize("path", SEES)
+def test_each_role_sees_its_layers_and_nothing_else(
+    guarded: TestClient, headers: dict[str, dict[str, str]], path: str
+) -> None:
+    for name in ("nan.field", "mya.analyst", "tin.manager", "aye.admin"):
+        expected = 200 if USERS[name][0] in SEES[path] else 403
+        assert guarded.get(path, headers=headers[name]).status_code == expected, name
+    for other in ({}, {"Cookie": "adsurvey=guess"}, {"Authorization": "Bearer guess"}):
+        assert guarded.get(path, headers=other).status_code == 401
+    page = guarded.get(path, headers={"Accept": "text/html"})
+    assert page.status_code == 303
+    assert page.headers["location"].startswith("/sign-in?next=%2F")
+
+
+def test_managers_do_not_upload_and_only_administrators_change_users(
+    guarded: TestClient, headers: dict[str, dict[str, str]]
+) -> None:
+    statuses = {
+        name: (
+            guarded.post(
+                "/forms/submissions", files={"file": ("a.csv", b"")}, headers=headers[name]
+            ).status_code,
+            guarded.post("/users", data={"name": "x"}, headers=headers[name]).status_code,
+        )
+        for name in ("nan.field", "mya.analyst", "tin.manager", "aye.admin")
+    }
+    assert statuses == {
+        "nan.field": (422, 403),
+        "mya.analyst": (422, 403),
+        "tin.manager": (403, 403),
+        "aye.admin": (422, 422),
+    }
+    assert guarded.post("/forms/submissions", files={"file": ("a.csv", b"")}).status_code == 401
+
+
+def test_what_is_public_tells_nothing(guarded: TestClient) -> None:
+    for path in ("/healthz", "/sign-in", "/licences", "/static/people.css"):
+        assert guarded.get(path).status_code == 200
+    for path in ("/unknown", "/static/../users", "/sign-in/", "//users", "/Users", "/users/"):
+        assert guarded.get(path).status_code in (401, 404)
+
+
+def pixels(answer: Response) -> np.ndarray:
+    """Bands of a picture, the last one the mask."""
+    return np.moveaxis(np.asarray(Image.open(io.BytesIO(answer.content)).convert("RGBA")), -1, 0)
+
+
+def test_an_analysts_tile_is_cut_at_the_areas_boundary(
+    guarded: TestClient, headers: dict[str, dict[str, str]], engine: Engine
+) -> None:
+    whole = guarded.get(f"/raster/{LAYER}/WebMercatorQuad/tilejson.json",
+                        headers=headers["aye.admin"]).json()  # fmt: skip
+    west, south, east, north = whole["bounds"]
+    grid = tms.get("WebMercatorQuad")
+    with engine.connect() as connection:
+        shape = from_wkb(
+            connection.scalar(
+                text(
+                    "select st_asbinary(geom) from published.district_estimate "
+                    "where district_pcode = 'MR0101' limit 1"
+                )
+            )
+        )
+    projected = transform_geom("EPSG:4326", "EPSG:3857", shape.__geo_interface__)
+    n_cut = n_outside = 0
+    for tile in grid.tiles(west, south, east, north, [11, 13]):
+        path = f"{TILES}/{tile.z}/{tile.x}/{tile.y}"
+        full = guarded.get(f"{path}.png", headers=headers["aye.admin"])
+        mine = guarded.get(f"{path}.png", headers=headers["mya.analyst"])
+        transform = rasterio.transform.from_bounds(*grid.xy_bounds(tile), 256, 256)
+        outside = geometry_mask([projected], (256, 256), transform)
+        if mine.status_code == 404:
+            assert outside.all()
+            n_outside += 1
+            continue
+        seen, all_of_it = pixels(mine), pixels(full)
+        assert (seen[-1][outside] == 0).all()
+        assert (seen[:3, outside] == seen[:3, outside][:, :1]).all()
+        assert (seen[:, ~outside] == all_of_it[:, ~outside]).all()
+        if (all_of_it[-1][outside] > 0).any() and not outside.all():
+            n_cut += 1
+            for kind in ("npy", "tif", "jpg"):
+                other = guarded.get(f"{path}.{kind}", headers=headers["mya.analyst"])
+                if kind == "npy":
+                    assert (np.load(io.BytesIO(other.content))[:, outside] == 0).all()
+                elif kind == "tif":
+                    with rasterio.MemoryFile(other.content) as file, file.open() as dataset:
+                        assert (dataset.read()[:, outside] == 0).all()
+                else:  # lossy: far from the boundary the picture is one colour
+                    far = pixels(other)[:3, ~binary_dilation(~outside, iterations=34)]
+                    assert np.ptp(far, axis=1).max() <= 2
+    assert n_cut >= 2
+    assert n_outside >= 1
+
+
+def test_an_analyst_elsewhere_has_no_layer(
+    guarded: TestClient, headers: dict[str, dict[str, str]]
+) -> None:
+    assert guarded.get("/layers", headers=headers["lao.analyst"]).json() == {"raster": []}
+    answer = guarded.get(f"{TILES}/0/0/0.png", headers=headers["lao.analyst"])
+    assert answer.status_code == 404
+    assert answer.json()["detail"] == f"layer {LAYER!r} does not exist"
+
+
+def test_the_cookie_is_for_this_host_and_no_script(guarded: TestClient, people: Settings) -> None:
+    answer = sign_in(guarded, "aye.admin")
+    flags = {part.strip().lower() for part in answer.headers["set-cookie"].split(";")[1:]}
+    assert flags == {"httponly", "samesite=strict", "path=/", f"max-age={12 * 3600}"}
+    with TestClient(
+        create_app(people), base_url="https://testserver", follow_redirects=False
+    ) as client:
+        answer = client.post("/sign-in", data={"name": "aye.admin", "password": PASSWORD})
+        assert answer.headers["set-cookie"].startswith("__Host-adsurvey=")
+        assert "secure" in answer.headers["set-cookie"].lower()
+        assert answer.headers["strict-transport-security"]
+        assert client.get("/users").status_code == 200
+
+
+def test_answers_are_kept_by_no_cache(
+    guarded: TestClient, headers: dict[str, dict[str, str]]
+) -> None:
+    for path in ("/", f"{DISTRICTS}/items", f"{TILES}/0/0/0.png", "/account", "/unknown"):
+        for other in (headers["aye.admin"], {}):
+            answer = guarded.get(path, headers=other)
+            assert answer.headers["cache-control"] == "private, no-store"
+            assert answer.headers["vary"] == "Cookie, Authorization"
+
+
+def test_signing_out_ends_the_session(guarded: TestClient) -> None:
+    mine = session(guarded, "tin.manager")
+    assert guarded.get("/", headers=mine).status_code == 200
+    assert guarded.post("/sign-out", headers=mine).status_code == 303
+    guarded.cookies.clear()
+    assert guarded.get("/", headers=mine).status_code == 401
+
+
+def test_disabling_ends_sessions_and_tokens_at_once(guarded: TestClient, engine: Engine) -> None:
+    mine = session(guarded, "tin.manager")
+    _, secret = open_session(
+        engine, "tin.manager", kind=Kind.TOKEN, now=datetime.now(UTC),
+        lasts=timedelta(days=1), actor="test", label="QGIS",
+    )  # fmt: skip
+    token = {"Authorization": f"Bearer {secret}"}
+    assert guarded.get("/", headers=mine).status_code == 200
+    assert guarded.get("/ogc/", headers=token).status_code == 200
+    set_disabled(engine, "tin.manager", disabled=True, actor="test", now=datetime.now(UTC))
+    try:
+        assert guarded.get("/", headers=mine).status_code == 401
+        assert guarded.get("/ogc/", headers=token).status_code == 401
+        assert sign_in(guarded, "tin.manager").status_code == 401
+    finally:
+        set_disabled(engine, "tin.manager", disabled=False, actor="test", now=datetime.now(UTC))
+    assert guarded.get("/", headers=mine).status_code == 401
+    assert guarded.get("/ogc/", headers=token).status_code == 401
+
+
+def test_a_change_of_role_and_areas_counts_from_the_next_request_on(
+    guarded: TestClient, engine: Engine
+) -> None:
+    mine = session(guarded, "lao.analyst")
+    change = {"actor": "test", "now": datetime.now(UTC)}
+    assert guarded.get(f"{TILES}/0/0/0.png", headers=mine).status_code == 404
+    change_user(engine, "lao.analyst", role="analyst", areas=["MR02"], **change)
+    assert guarded.get(f"{TILES}/0/0/0.png", headers=mine).status_code == 200
+    change_user(engine, "lao.analyst", role="field", areas=["MR02"], **change)
+    assert guarded.get(f"{TILES}/0/0/0.png", headers=mine).status_code == 403
+    change_user(engine, "lao.analyst", role="analyst", areas=["LA99"], **change)
+
+
+def test_a_new_password_ends_the_other_sessions(guarded: TestClient, engine: Engine) -> None:
+    add_user(
+        engine, name="new.one", role="field", areas=["all"], actor="test", now=NOW,
+        password_hash=Passwords(Settings(**CHEAP)).hash(PASSWORD, name=""),
+    )  # fmt: skip
+    mine, other = session(guarded, "new.one"), session(guarded, "new.one")
+    form = {"current": PASSWORD, "new": "another set of words"}
+    wrong = guarded.post("/account/password", data={**form, "current": "x"}, headers=mine)
+    assert wrong.status_code == 422
+    short = guarded.post("/account/password", data={**form, "new": "short"}, headers=mine)
+    assert "take 12 to 200" in short.text
+    own = guarded.post("/account/password", data={**form, "new": "new.one new.one"}, headers=mine)
+    assert own.status_code == 422
+    assert guarded.get("/whoami", headers=other).status_code == 200
+    assert guarded.post("/account/password", data=form, headers=mine).status_code == 200
+    assert guarded.get("/whoami", headers=mine).status_code == 200
+    assert guarded.get("/whoami", headers=other).status_code == 401
+    assert sign_in(guarded, "new.one").status_code == 401
+    assert sign_in(guarded, "new.one", form["new"]).status_code == 303
+
+
+def test_tokens_read_but_do_not_change_accounts(guarded: TestClient) -> None:
+    mine = session(guarded, "mya.analyst")
+    page = guarded.post("/account/tokens", data={"label": "QGIS"}, headers=mine).text
+    secret = page.partition('class="secret">')[2].partition("<")[0]
+    token = {"Authorization": f"Bearer {secret}"}
+    assert guarded.get(f"{DISTRICTS}/items", headers=token).status_code == 200
+    assert guarded.get(f"{TILES}/0/0/0.png", headers=token).status_code == 200
+    refused = guarded.get("/account", headers=token)
+    assert refused.status_code == 403
+    assert "sign in with a password" in refused.json()["detail"]
+    # A secret is good for the way it was made for.
+    assert guarded.get("/ogc/", headers={"Cookie": f"adsurvey={secret}"}).status_code == 401
+    as_token = {"Authorization": f"Bearer {mine['Cookie'].partition('=')[2]}"}
+    assert guarded.get("/ogc/", headers=as_token).status_code == 401
+    token_id = page.partition("/account/tokens/")[2].partition("/revoke")[0]
+    other = session(guarded, "tin.manager")
+    assert guarded.post(f"/account/tokens/{token_id}/revoke", headers=other).status_code == 422
+    assert guarded.get("/ogc/", headers=token).status_code == 200
+    assert guarded.post(f"/account/tokens/{token_id}/revoke", headers=mine).status_code == 303
+    assert guarded.get("/ogc/", headers=token).status_code == 401
+
+
+def test_sessions_and_tokens_expire(engine: Engine) -> None:
+    for kind in Kind:
+        _, secret = open_session(
+            engine, "aye.admin", kind=kind, now=NOW, lasts=timedelta(hours=1), actor="test",
+            label="x",
+        )  # fmt: skip
+        late = NOW + timedelta(hours=1)
+        assert reader_of(engine, secret, kind=kind, now=late - timedelta(seconds=1)) is not None
+        assert reader_of(engine, secret, kind=kind, now=late) is None
+
+
+def test_guessing_is_slowed_down_and_names_are_not_told(guarded: TestClient) -> None:
+    names = ("aye.admin", "no.body", "'; drop table people.session; --")
+    answers = {name: [sign_in(guarded, name, f"guess {i}") for i in range(7)] for name in names}
+    statuses = {name: [one.status_code for one in each] for name, each in answers.items()}
+    assert set(map(tuple, statuses.values())) == {(401,) * 5 + (429,) * 2}
+    texts = {
+        name: [one.text.replace(f'value="{name}"', "") for one in each]
+        for name, each in answers.items()
+    }
+    assert texts["aye.admin"] == texts["no.body"]
+    assert sign_in(guarded, "aye.admin").status_code == 429
+    assert sign_in(guarded, "tin.manager").status_code == 303
+
+
+def test_many_tries_at_once_are_counted_one_by_one(engine: Engine) -> None:
+    allowed = []
+
+    def attempt() -> None:
+        try:
+            allow_attempt(engine, name="many", address="192.0.2.7", now=NOW)
+            allowed.append(1)
+        except TooManyTriesError:
+            pass
+
+    threads = [threading.Thread(target=attempt) for _ in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(allowed) == 5
+    with pytest.raises(TooManyTriesError):
+        allow_attempt(engine, name="many", address="192.0.2.7", now=NOW + timedelta(minutes=14))
+    allow_attempt(engine, name="many", address="192.0.2.7", now=NOW + timedelta(minutes=16))
+
+
+def test_one_name_is_not_guessed_from_many_addresses(engine: Engine) -> None:
+    for i in range(50):
+        allow_attempt(engine, name="spread", address=f"192.0.2.{i}", now=NOW)
+    with pytest.raises(TooManyTriesError):
+        allow_attempt(engine, name="spread", address="192.0.2.200", now=NOW)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "goes_to"),
+    [
+        ("/docs?x=1", "/docs?x=1"),
+        ("//evil.example/", "/"),
+        ("/\\evil.example", "/"),
+        ("https://evil.example/", "/"),
+        ("javascript:alert(1)", "/"),
+        ("/docs\r\nSet-Cookie: a=b", "/"),
+        ("/users", "/"),
+        ("/nowhere", "/"),
+    ],
+)
+def test_signing_in_leads_to_own_pages_only(
+    guarded: TestClient, wanted: str, goes_to: str
+) -> None:
+    answer = sign_in(guarded, "tin.manager", next=wanted)
+    assert answer.headers["location"] == goes_to
+    assert sign_in(guarded, "nan.field", next=wanted).headers["location"] == "/upload"
+
+
+def test_hostile_input_is_refused_and_shown_as_text(guarded: TestClient, engine: Engine) -> None:
+    for name, password in (
+        ('"><script>alert(1)</script>', "x"),
+        ("a\0b", "\0"),
+        ("\U0001f600" * 300, "x" * 1500),
+    ):
+        page = sign_in(guarded, name, password)
+        assert page.status_code in (401, 429)
+        assert "<script>" not in page.text
+    huge = {"name": "a", "password": "x" * 100_000}
+    assert guarded.post("/sign-in", data=huge).status_code in (413, 422)
+    _, secret = open_session(
+        engine, "aye.admin", kind=Kind.BROWSER, now=datetime.now(UTC),
+        lasts=timedelta(hours=1), actor="test",
+    )  # fmt: skip
+    mine = {"Cookie": f"adsurvey={secret}", "Origin": "http://testserver"}
+    for form in (
+        {"name": "x\0y", "role": "field", "areas": "all"},
+        {"name": "ok.name", "role": "police", "areas": "all"},
+        {"name": "ok.name", "role": "field", "areas": ""},
+        {"name": "ok.name", "role": "field", "areas": "MR01' or 1=1"},
+        {"name": "aye.admin", "role": "field", "areas": "all"},
+    ):
+        assert guarded.post("/users", data=form, headers=mine).status_code == 422, form
+    for path in ("/users/%00", "/users/nobody", "/account/tokens/%00/revoke"):
+        assert guarded.post(path, data={"action": "disable"}, headers=mine).status_code == 422
+    last = guarded.post("/users/aye.admin", data={"action": "disable"}, headers=mine)
+    assert "last active administrator" in last.text
+    label = {"label": "<b>Q\0GIS</b>"}
+    made = guarded.post("/account/tokens", data=label, headers=mine)
+    assert made.status_code == 200
+    assert "&lt;b&gt;QGIS" in made.text
+
+
+def test_another_site_cannot_write_with_a_readers_cookie(guarded: TestClient) -> None:
+    mine = session(guarded, "tin.manager")
+    cookie = {"Cookie": mine["Cookie"]}
+    assert guarded.post("/sign-out", headers=cookie).status_code == 403
+    for origin in ("http://evil.example", "null", "https://testserver"):
+        answer = guarded.post("/sign-out", headers={**cookie, "Origin": origin})
+        assert answer.status_code == 403
+    assert guarded.get("/", headers=mine).status_code == 200
+    same = {**cookie, "Sec-Fetch-Site": "same-origin"}
+    assert guarded.post("/sign-out", headers=same).status_code == 303
+
+
+ANALYST = Reader(
+    name="mya.analyst", role=Role.ANALYST, areas=frozenset({"MR0101"}), session_id="s",
+    in_person=True,
+)  # fmt: skip
+
+
+def test_row_level_security_holds_for_the_web_role(web: Engine) -> None:
+    with web.connect() as connection:
+        role = connection.execute(
+            text("select rolsuper, rolbypassrls from pg_roles where rolname = current_user")
+        ).one()
+        assert tuple(role) == (False, False)
+        owned = "select count(*) from pg_tables where tableowner = current_user"
+        assert connection.scalar(text(owned)) == 0
+        layers = text("select count(*) from restricted.raster_layer")
+        assert connection.scalar(layers) == 0  # nobody said who reads
+    for role, areas, n in [
+        (Role.ANALYST, {"MR0101"}, 1),
+        (Role.ANALYST, {"MR01", "LA1"}, 1),
+        (Role.ANALYST, {"*"}, 1),
+        (Role.ADMIN, {"*"}, 1),
+        (Role.ANALYST, {"LA1"}, 0),
+        (Role.ANALYST, set(), 0),
+        (Role.MANAGER, {"*"}, 0),
+        (Role.FIELD, {"MR0101"}, 0),
+    ]:
+        reader = Reader(
+            name="x", role=role, areas=frozenset(areas), session_id="s", in_person=True
+        )
+        assert len(raster_layers(web, reader)) == n, (role, areas)
+        assert (raster_source(web, LAYER, reader) is not None) == bool(n)
+    with web.connect() as connection:  # the setting went with its transaction
+        assert connection.scalar(layers) == 0
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "update people.audit_event set actor = 'somebody else'",
+        "delete from people.audit_event",
+        "truncate people.audit_event",
+        "delete from people.user_account",
+        "update people.user_account set name = 'x'",
+        "update people.session set secret_sha256 = ''",
+        "alter table restricted.raster_layer disable row level security",
+        "drop policy within_areas on restricted.raster_layer",
+        "set role adsurvey_owner",
+    ],
+)
+def test_the_web_role_adds_to_the_audit_trail_and_changes_nothing(
+    web: Engine, statement: str
+) -> None:
+    record(web, ANALYST, Action.DOWNLOAD, about="test", now=NOW)
+    with (
+        pytest.raises(ProgrammingError, match=r"permission denied|must be owner"),
+        reading_as(web, ANALYST) as connection,
+    ):
+        connection.execute(text(statement))
+
+
+def test_the_database_refuses_what_is_no_role_and_an_export_without_reason(
+    engine: Engine, web: Engine
+) -> None:
+    with pytest.raises(DBAPIError, match="known_role"), engine.begin() as connection:
+        connection.execute(
+            text("update people.user_account set role = 'police' where name = 'nan.field'")
+        )
+    with pytest.raises(AccountError, match="at least 10 characters"):
+        record(web, ANALYST, Action.EXPORT, about="plots", now=NOW, reason="why not")
+    record(web, ANALYST, Action.EXPORT, about="plots", now=NOW, reason="report to the ministry")
+
+
+def test_the_audit_trail_tells_who_did_what_and_no_secret(
+    guarded: TestClient, headers: dict[str, dict[str, str]], engine: Engine, web: Engine
+) -> None:
+    sign_in(guarded, "typed.my.password.here", "x")
+    for _ in range(12):
+        guarded.get(f"{TILES}/0/0/0.png", headers=headers["mya.analyst"])
+    events = audit_events(engine)
+    done = {(event.actor, event.action) for event in events}
+    assert {
+        ("mya.analyst", "sign_in"),
+        ("mya.analyst", "tiles_read"),
+        ("unknown", "sign_in_failed"),
+        ("test", "user_disabled"),
+        ("tin.manager", "sign_out"),
+        ("mya.analyst", "token_revoked"),
+    } <= done
+    told = " ".join(map(str, events))
+    assert "typed.my" not in told
+    assert PASSWORD not in told
+    assert "argon2" not in told
+    read = [e for e in events if e.action == "tiles_read" and e.actor == "mya.analyst"]
+    assert {event.object for event in read} == {LAYER}
+    assert len(read) < 12
+    assert audit_events(web, reader=ANALYST) == []
+    shown = guarded.get("/users/audit", headers=headers["aye.admin"]).text
+    assert "tiles read" in shown
+    assert LAYER in shown
+
+
+def test_tiles_are_told_at_one_ten_hundred_and_again_each_hour() -> None:
+    trail = TileTrail()
+    told = [n for _ in range(1000) if (n := trail.count("s", "layer", now=NOW))]
+    assert told == [1, 10, 100, 1000]
+    assert trail.count("s", "layer", now=NOW + timedelta(hours=1)) == 1
+    assert trail.count("other", "layer", now=NOW + timedelta(hours=1)) == 1
+
+
+TLS = {"has_tls": True}
+PLAIN = {"has_tls": False}
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "127.0.0.7"])
+def test_loopback_needs_nothing(host: str) -> None:
+    refuse_public_bind(Settings(host=host), has_tls=False)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.4", "", "example.org", "127.1"])  # noqa: S104
+def test_beyond_loopback_only_with_tls_names_and_users(host: str, settings: Settings) -> None:
+    with pytest.raises(BindRefusedError, match="in the clear"):
+        refuse_public_bind(Settings(host=host), has_tls=False)
+    with pytest.raises(BindRefusedError, match="--host-name"):
+        refuse_public_bind(Settings(host=host), has_tls=True)
+    with pytest.raises(BindRefusedError, match="behind a proxy"):
+        refuse_public_bind(
+            Settings(host=host, behind_proxy=True, host_names=("a.example",)), has_tls=False
+        )
+    refuse_public_bind(Settings(host=host, host_names=("a.example",)), has_tls=True)
+
+
+def test_a_service_without_users_is_reached_by_nobody_else(
+    settings: Settings, people: Settings, loaded
+) -> None:
+    for changed in ({"host": "192.0.2.1"}, {"behind_proxy": True}):
+        empty = settings.model_copy(update={**changed, "host_names": ("testserver",)})
+        with pytest.raises(BindRefusedError, match="adsurvey users add"):
+            refuse_without_users(empty)
+        refuse_without_users(people.model_copy(update=changed))
+        # Even where users vanish while it runs, nobody becomes the local reader.
+        with TestClient(create_app(empty), base_url="https://testserver") as client:
+            assert client.get("/whoami").status_code == 401
+    with TestClient(create_app(settings)) as client:
+        assert client.get("/whoami").json()["role"] == "admin"
+        assert "adsurvey users add" in client.get("/account").text
+
+
+def test_behind_a_proxy_only_https_is_answered(people: Settings) -> None:
+    behind = people.model_copy(update={"behind_proxy": True, "host_names": ("map.example",)})
+    with TestClient(create_app(behind), base_url="http://map.example") as client:
+        assert client.get("/sign-in").status_code == 403
+        assert client.get("https://map.example/sign-in").status_code == 200
+        assert client.get("https://other.example/sign-in").status_code == 400
+
+
+def test_a_layer_without_readers_does_not_exist() -> None:
+    assert {layer for _, _, layer in ROUTES} <= set(Layer)
+    assert "law enforcement" not in set(Role)
