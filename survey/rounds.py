@@ -182,6 +182,16 @@ class DisclosureSection(_Section):
     min_villages: int = Field(default=2, ge=2)
 
 
+class RetentionSection(_Section):
+    """Days after which fine data go (`adsurvey purge`), from arrival or from the run."""
+
+    submissions_days: int = Field(default=3650, ge=1)
+    photos_days: int = Field(default=730, ge=1)
+    refused_days: int = Field(default=365, ge=1)
+    exports_days: int = Field(default=365, ge=1)
+    restricted_days: int = Field(default=3650, ge=1)
+
+
 class OutputSection(_Section):
     """Where results go, relative to `survey.toml`."""
 
@@ -204,6 +214,7 @@ class Round(_Section):
     imagery: ImagerySection = ImagerySection()
     estimation: EstimationSection
     disclosure: DisclosureSection = DisclosureSection()
+    retention: RetentionSection = RetentionSection()
     output: OutputSection = OutputSection()
 
     @model_validator(mode="after")
@@ -231,8 +242,8 @@ class Round(_Section):
         return self.locate(self.inputs.submissions)
 
     def parameters(self) -> dict[str, Any]:
-        """Everything declared, as JSON-ready values: part of the record of a run."""
-        return self.model_dump(mode="json", exclude={"path"})
+        """Everything declared that moves a figure, as JSON-ready values, for a run's record."""
+        return self.model_dump(mode="json", exclude={"path", "retention"})
 
     def input_files(self) -> Iterator[tuple[str, Path]]:
         """Name and absolute path of each input that must exist before a run."""

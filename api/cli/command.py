@@ -12,6 +12,7 @@ from api.cli.devices import collect, devices
 from api.cli.estimate import estimate
 from api.cli.forms import forms
 from api.cli.imagery import classify, scenes, train, zonal
+from api.cli.privacy import photos, purge, withdraw
 from api.cli.review import review
 from api.cli.rounds import load, run
 from api.cli.service import serve
@@ -32,6 +33,8 @@ app = typer.Typer(
 )
 app.command()(run)
 forms.add_typer(review, name="review")
+forms.command()(withdraw)
+forms.command()(photos)
 app.add_typer(forms, name="forms")
 app.add_typer(devices, name="devices")
 app.command()(collect)
@@ -41,6 +44,7 @@ app.command()(classify)
 app.command()(zonal)
 app.add_typer(estimate, name="estimate")
 app.command()(load)
+app.command()(purge)
 app.command()(serve)
 app.add_typer(users, name="users")
 app.add_typer(database, name="database")

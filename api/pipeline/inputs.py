@@ -40,6 +40,7 @@ class Inputs:
     projects: pd.DataFrame
     baselines: pd.DataFrame
     digests: dict[str, str]
+    instance_ids: frozenset[str]
     notes: tuple[Note, ...]
 
 
@@ -82,6 +83,7 @@ def read_inputs(declared: Round) -> Inputs:
     both = sorted((s.instance_id, s.sha256) for s in (*visits, *interviews))
     digests["submissions"] = hashlib.sha256(json.dumps(both).encode()).hexdigest()
     return Inputs(
+        instance_ids=frozenset(s.instance_id for s in (*visits, *interviews)),
         districts=districts,
         frame=frame,
         training=training,

@@ -19,6 +19,8 @@ from imagery.raster import is_running
 from survey.districts import estimates_table, published_estimates, unobserved_shares
 from survey.errors import SurveyError
 from survey.estimation import Thresholds
+from survey.forms import SubmissionStore
+from survey.forms.durable import store_lock
 from survey.rounds import Round
 from survey.types import ESTIMATES, Note
 
@@ -73,8 +75,11 @@ def run_round(declared: Round, *, today: date, progress: Progress) -> RunResult:
         publish, restricted = partial / "publish", partial / "restricted"
         publish.mkdir()
         restricted.mkdir(mode=0o700)
-        result = _run(declared, publish, restricted, today=today, progress=progress)
-        _swap(partial, final)
+        result, used = _run(declared, publish, restricted, today=today, progress=progress)
+        store = SubmissionStore(declared.submissions_folder)
+        with store_lock(store.folder):  # nobody is withdrawn between the look and the renaming
+            _refuse_withdrawn(store, used)
+            _swap(partial, final)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return RunResult(
@@ -84,7 +89,7 @@ def run_round(declared: Round, *, today: date, progress: Progress) -> RunResult:
 
 def _run(
     declared: Round, publish: Path, restricted: Path, *, today: date, progress: Progress
-) -> RunResult:
+) -> tuple[RunResult, frozenset[str]]:
     progress("Reading inputs", 0, 1)
     inputs = read_inputs(declared)
     progress("Reading inputs", 1, 1)
@@ -130,9 +135,18 @@ def _run(
     text = "".join(f"{note.text}: {', '.join(note.which)}\n" for note in notes if note.which)
     (restricted / "notes.txt").write_text(text, encoding="utf-8")
     progress("Publishing", 1, 1)
-    return RunResult(
+    result = RunResult(
         run_id=record["run_id"], folder=publish.parent, published=published, notes=notes
     )
+    return result, inputs.instance_ids
+
+
+def _refuse_withdrawn(store: SubmissionStore, used: frozenset[str]) -> None:
+    gone = sum(store.tombstones.stands_for(instance_id) for instance_id in used)
+    if gone:
+        raise SurveyError(
+            f"{gone} submissions were withdrawn while the run was under way; run it again"
+        )
 
 
 def _swap(partial: Path, final: Path) -> None:

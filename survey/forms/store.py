@@ -9,6 +9,7 @@ attachments/<key>/<sha256>-<name>          files of a submission, byte for byte
 attachments/<key>/deliveries/<digest>.json which files came when, from whom
 incoming/                        files that are being received
 withdrawn/<key>.json             what must not be kept (`survey.forms.tombstones`)
+rewritten/<sha256>.json          raw file that stands for one from which rows were withdrawn
 ```
 
 `key` is a digest of the instanceID, so none can reach outside the folder. Every record says when
@@ -263,6 +264,9 @@ class SubmissionStore:
             They are not there, or are not what they were.
         """
         path = self._folder / "raw" / sha256
+        stand_in = self._folder / "rewritten" / f"{sha256}.json"
+        if not path.exists() and stand_in.is_file():  # rows were withdrawn from it
+            return self.raw(json.loads(stand_in.read_bytes())["now"])
         try:
             data = path.read_bytes()
         except FileNotFoundError as error:

@@ -59,10 +59,11 @@ class Tombstone:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pending:
-    """What an unfinished removal still has to look for."""
+    """What an unfinished removal still has to look for, and the stone that is to stand."""
 
     instance_id: str
     code: str
+    stone: Tombstone
 
 
 def code_digest(code: str) -> str:
@@ -119,17 +120,24 @@ class Tombstones:
             at=now.isoformat(timespec="seconds"),
             by=by,
         )
-        path = self._folder / f"{stone.key}.json"
-        todo = asdict(Pending(instance_id=instance_id, code=code))
+        todo = Pending(instance_id=instance_id, code=code, stone=stone)
         # Before the stone: once that stands, what is to be removed must be known.
-        write_once(path.with_suffix(".pending"), to_json(todo), root=self._root)
-        write_once(path, to_json(asdict(stone)), root=self._root)
+        path = self._folder / f"{stone.key}.pending"
+        write_once(path, to_json(asdict(todo)), root=self._root)
+        self._stand(stone)
         return stone
 
     def pending(self) -> Iterator[Pending]:
-        """Removals that were begun and not finished."""
+        """Removals that were begun and not finished; their tombstones stand from now on."""
         for path in sorted(self._folder.glob("*.pending")):
-            yield Pending(**json.loads(path.read_text("utf-8")))
+            content = json.loads(path.read_text("utf-8"))
+            todo = Pending(**{**content, "stone": Tombstone(**content["stone"])})
+            self._stand(todo.stone)
+            yield todo
+
+    def _stand(self, stone: Tombstone) -> None:
+        path = self._folder / f"{stone.key}.json"
+        write_once(path, to_json(asdict(stone)), root=self._root)
 
     def finish(self, instance_id: str) -> None:
         """Forget the identifiers of a removal that is complete."""

@@ -278,6 +278,35 @@ def test_review_from_the_shell(fresh, here) -> None:
     assert here("forms", "review", "show", "uuid:none", *of_round).returncode == 1
 
 
+def test_what_is_withdrawn_marks_the_figures(fresh, here, tmp_path: Path) -> None:
+    prepared = fresh()
+    of_round = ("--survey", prepared.survey)
+    publish = prepared.folder / "out" / "publish"
+    publish.mkdir(parents=True)
+    (publish / "run.json").write_text('{"run_id": "r1"}')
+    listed = json.loads(
+        here("forms", "review", "list", "--form", "farmer_survey", "--json", *of_round).stdout
+    )
+    name = listed[0]["instance_id"]
+    gone = here("forms", "withdraw", name, "--by", "ana", *of_round)
+    assert gone.returncode == 0, gone.stderr
+    assert "1 withdrawn" in gone.stdout
+    assert "Recompute them: adsurvey run" in gone.stdout
+    assert name not in gone.stdout
+    assert json.loads((prepared.folder / "out" / "recompute.json").read_text())["run_id"] == "r1"
+    again = json.loads(here("forms", "withdraw", name, "--json", *of_round).stdout)
+    assert (again["withdrawn"], again["to_be_recomputed"]) == (0, True)
+    assert here("forms", "withdraw", "no-such-code", *of_round).returncode == 1
+    back = here("forms", "import", prepared.folder / "submissions", *of_round)
+    assert " 0 new submissions" in back.stdout
+    assert here("forms", "photos", "--to", tmp_path / "p", *of_round).returncode == 0
+    assert "Nothing has expired" in here("purge", prepared.survey).stdout
+    assert json.loads(here("purge", prepared.survey, "--dry-run", "--json").stdout) == {
+        "expired": {},
+        "record": None,
+    }
+
+
 def test_phones_are_registered_listed_and_revoked(fresh, here, tmp_path: Path) -> None:
     prepared = fresh()
     code, of_round = tmp_path / "phone.png", ("--survey", prepared.survey)
