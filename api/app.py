@@ -21,9 +21,9 @@ from tipg.errors import TiPgError
 from api.auth import CurrentReader, Gate, current_reader
 from api.auth.trail import TileTrail
 from api.db.audit import Action, record
-from api.db.people import has_users
 from api.db.rasters import RasterSource, raster_layers, raster_source
 from api.db.store import connect, web_engine, web_pool_arguments
+from api.db.users import has_users
 from api.errors import STATUS, BindRefusedError, LayerNotFoundError
 from api.ogc import OgcEdge, close_ogc, include_ogc, open_ogc
 from api.routes.forms import forms_router

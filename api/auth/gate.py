@@ -7,6 +7,7 @@ Routes ask for the reader with `reader: CurrentReader` and need not check the ro
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from html import escape
 from typing import Annotated
 from urllib.parse import quote
 
@@ -14,16 +15,25 @@ from fastapi import Depends, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.requests import cookie_parser
-from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Match, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api.db.people import Kind, has_users, reader_of
+from api.db.sessions import Kind, reader_of
+from api.db.users import has_users
 from api.disclosure import ALL_AREAS, Layer, Reader, Role, layer_of
 from api.errors import DatabaseError, SignInRefusedError
 from api.settings import Settings, is_loopback
 
 __all__ = ["CurrentReader", "Gate", "cookie_name", "current_reader"]
+
+_REFUSED = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>Not for you</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<link rel="icon" href="data:,"><link rel="stylesheet" href="/static/people.css"></head>
+<body><main><h1>Not for you</h1><p>Refused: {why}.</p>
+<p><a href="/account">Your account</a> says what you see here.</p></main></body></html>
+"""
 
 _LOCAL = Reader(
     name="",
@@ -94,10 +104,10 @@ class Gate:
             await _sign_in_first(scope)(scope, receive, send)
             return
         if layer is None and self._has_route(scope):
-            await _refused("no audience is declared for this route")(scope, receive, send)
+            await _refused(scope, "no audience is declared for this route")(scope, receive, send)
             return
         if layer is not None and not reader.may(layer):
-            await _refused(_why(reader, layer))(scope, receive, send)
+            await _refused(scope, _why(reader, layer))(scope, receive, send)
             return
         scope.setdefault("state", {})["reader"] = reader
         await self._app(scope, receive, send)
@@ -121,8 +131,7 @@ class Gate:
 
 def _sign_in_first(scope: Scope) -> Response:
     """A page sends its reader to the sign-in page; a program gets 401."""
-    headers = Headers(scope=scope)
-    if scope["method"] == "GET" and headers.get("accept", "").startswith("text/html"):
+    if _is_page(scope):
         wanted = scope["path"]
         if scope["query_string"]:
             wanted += "?" + scope["query_string"].decode("latin-1")
@@ -134,8 +143,16 @@ def _sign_in_first(scope: Scope) -> Response:
     )
 
 
-def _refused(why: str) -> Response:
+def _refused(scope: Scope, why: str) -> Response:
+    if _is_page(scope):
+        return HTMLResponse(_REFUSED.format(why=escape(why)), 403)
     return JSONResponse({"detail": why}, 403)
+
+
+def _is_page(scope: Scope) -> bool:
+    return scope["method"] == "GET" and Headers(scope=scope).get("accept", "").startswith(
+        "text/html"
+    )
 
 
 def _why(reader: Reader, layer: Layer) -> str:

@@ -5,16 +5,10 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from api.auth.passwords import Passwords
-from api.db.people import (
-    Kind,
-    allow_attempt,
-    clean_name,
-    failed_attempt,
-    forget_attempts,
-    open_session,
-    secret_of,
-)
 from api.db.reading import Database
+from api.db.sessions import Kind, open_session
+from api.db.throttle import allow_attempt, failed_attempt, forget_attempts
+from api.db.users import clean_name, secret_of
 from api.errors import AccountError, SignInRefusedError
 
 __all__ = ["check_password", "sign_in"]

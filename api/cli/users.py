@@ -44,7 +44,7 @@ def users_add(
     The first user ends the time without sign-in: make an administrator.
     """
     from api.auth import Passwords
-    from api.db.people import add_user, clean_areas, clean_name, clean_role
+    from api.db.users import add_user, clean_areas, clean_name, clean_role
 
     name = clean_name(name)
     clean_role(role)
@@ -63,7 +63,7 @@ def users_add(
 @users.command("list")
 def users_list(as_json: AsJson = False) -> None:
     """List the users."""
-    from api.db.people import list_users
+    from api.db.users import list_users
 
     with _database() as engine:
         found = list_users(engine)
@@ -81,7 +81,7 @@ def users_list(as_json: AsJson = False) -> None:
 @users.command("change")
 def users_change(name: Name, role: RoleOption, areas: Areas) -> None:
     """Give a user another role and areas; it counts from the next request on."""
-    from api.db.people import change_user
+    from api.db.users import change_user
 
     with _database() as engine:
         made = change_user(
@@ -93,7 +93,7 @@ def users_change(name: Name, role: RoleOption, areas: Areas) -> None:
 @users.command("disable")
 def users_disable(name: Name) -> None:
     """Keep a user out; sessions and tokens end at once."""
-    from api.db.people import set_disabled
+    from api.db.users import set_disabled
 
     with _database() as engine:
         set_disabled(engine, name, disabled=True, actor=_actor(), now=datetime.now(UTC))
@@ -103,7 +103,7 @@ def users_disable(name: Name) -> None:
 @users.command("enable")
 def users_enable(name: Name) -> None:
     """Let a disabled user sign in again."""
-    from api.db.people import set_disabled
+    from api.db.users import set_disabled
 
     with _database() as engine:
         set_disabled(engine, name, disabled=False, actor=_actor(), now=datetime.now(UTC))
@@ -114,7 +114,7 @@ def users_enable(name: Name) -> None:
 def users_password(name: Name, password_stdin: FromStdin = False) -> None:
     """Set a new password; sessions and tokens end at once."""
     from api.auth import Passwords
-    from api.db.people import clean_name, set_password
+    from api.db.users import clean_name, set_password
 
     name = clean_name(name)
     password = _password(from_stdin=password_stdin)
@@ -165,7 +165,7 @@ def token_add(
     days: Annotated[int, typer.Option(min=1, max=366, help="Days until it ends.")] = 90,
 ) -> None:
     """Make a token for a user's program; it is printed once and stored nowhere."""
-    from api.db.people import Kind, open_session
+    from api.db.sessions import Kind, open_session
 
     with _database() as engine:
         session_id, secret = open_session(
@@ -179,7 +179,7 @@ def token_add(
 @token.command("list")
 def token_list(name: Name) -> None:
     """List a user's tokens."""
-    from api.db.people import list_tokens
+    from api.db.sessions import list_tokens
 
     with _database() as engine:
         found = list_tokens(engine, name)
@@ -197,7 +197,7 @@ def token_revoke(
     token_id: Annotated[str, typer.Argument(help="Id of `adsurvey users token list`.")],
 ) -> None:
     """End a token at once."""
-    from api.db.people import Kind, end_session
+    from api.db.sessions import Kind, end_session
 
     with _database() as engine:
         end_session(

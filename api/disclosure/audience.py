@@ -101,7 +101,8 @@ ROUTES: tuple[tuple[str, str, Layer], ...] = (
     ("GET", "/docs", Layer.PUBLISHED),
     ("GET", "/openapi.json", Layer.PUBLISHED),
     ("GET", "/ogc/{part:path}", Layer.PUBLISHED),
-    ("GET", "/layers", Layer.CLASS_MAPS),
+    # The list of class maps: the map page asks for it, and it is empty for who may see none.
+    ("GET", "/layers", Layer.PUBLISHED),
     ("GET", "/raster/{layer_id}/{part:path}", Layer.CLASS_MAPS),
 )
 

@@ -20,19 +20,8 @@ from api.auth import CurrentReader, Passwords, new_password
 from api.auth.gate import cookie_name
 from api.auth.signing import check_password, sign_in
 from api.db.audit import audit_events
-from api.db.people import (
-    Kind,
-    add_user,
-    change_user,
-    end_session,
-    has_users,
-    list_tokens,
-    list_users,
-    open_session,
-    reader_of,
-    set_disabled,
-    set_password,
-)
+from api.db.sessions import Kind, end_session, list_tokens, open_session, reader_of
+from api.db.users import add_user, change_user, has_users, list_users, set_disabled, set_password
 from api.disclosure import HOME, Layer, Reader, Role, describe_roles, layer_of
 from api.errors import AccountError, SignInRefusedError, TooManyTriesError
 from api.settings import Settings

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
+from conftest_service import serving
 from fastapi.testclient import TestClient
 
 from api.app import create_app
@@ -130,28 +124,6 @@ def address(
     assert loaded.run_id
     survey = tmp_path_factory.mktemp("uploads") / "survey.toml"
     survey.write_bytes(finished[0].survey.read_bytes())
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    environment = {
-        **os.environ,
-        "ADSURVEY_STATE_DIR": str(settings.state_dir),
-        "ADSURVEY_DURABLE": "false",
-    }
-    command = [sys.executable, "-m", "api.cli", "serve", "--port", str(port)]
-    command += ["--survey", str(survey)]
-    service = subprocess.Popen(command, env=environment, cwd=ROOT, stderr=subprocess.PIPE)
-    url = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(300):
-            if service.poll() is not None:
-                pytest.fail(f"the service ended: {service.stderr.read().decode()}")
-            try:
-                urllib.request.urlopen(f"{url}/healthz", timeout=5).close()
-                break
-            except OSError:
-                time.sleep(0.2)
+    environment = {"ADSURVEY_STATE_DIR": str(settings.state_dir), "ADSURVEY_DURABLE": "false"}
+    with serving("--survey", survey, environment=environment) as url:
         yield url
-    finally:
-        service.send_signal(signal.SIGINT)
-        service.communicate(timeout=30)

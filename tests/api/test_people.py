@@ -6,15 +6,21 @@ import io
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 import pytest
 import rasterio
+from conftest_service import serving
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from fastapi.routing import _iter_routes_with_context
 from fastapi.testclient import TestClient
 from httpx import Response
 from morecantile import tms
 from PIL import Image
+from playwright.sync_api import sync_playwright
 from pydantic import SecretStr
 from rasterio.features import geometry_mask
 from rasterio.warp import transform_geom
@@ -27,18 +33,12 @@ from api.app import create_app, refuse_public_bind, refuse_without_users
 from api.auth import Passwords
 from api.auth.trail import TileTrail
 from api.db.audit import Action, audit_events, record
-from api.db.people import (
-    Kind,
-    add_user,
-    allow_attempt,
-    change_user,
-    open_session,
-    reader_of,
-    set_disabled,
-)
 from api.db.rasters import raster_layers, raster_source
 from api.db.reading import reading_as
+from api.db.sessions import Kind, open_session, reader_of
 from api.db.store import connect, load_run, web_engine
+from api.db.throttle import allow_attempt
+from api.db.users import add_user, change_user, set_disabled
 from api.disclosure import ROUTES, Layer, Reader, Role, layer_of
 from api.errors import AccountError, BindRefusedError, TooManyTriesError
 from api.settings import Settings
@@ -56,6 +56,13 @@ USERS = {
 LAYER = "class-map-meru-2026"
 TILES = f"/raster/{LAYER}/tiles/WebMercatorQuad"
 DISTRICTS = "/ogc/collections/published.district_estimate"
+CHROMIUM = Path("/usr/bin/chromium")
+ARGUMENTS = [
+    "--no-sandbox",
+    "--use-gl=angle",
+    "--use-angle=swiftshader",
+    "--enable-unsafe-swiftshader",
+]
 NOW = datetime(2026, 11, 26, 9, 0, tzinfo=UTC)
 CHEAP = {"argon2_time_cost": 1, "argon2_memory_kib": 64}
 
@@ -182,7 +189,7 @@ SEES = {
     f"{DISTRICTS}/tiles/WebMercatorQuad/0/0/0": EVERYBODY - {"field"},
     "/ogc/collections/published.project_indicator/items": EVERYBODY - {"field"},
     "/ogc/collections/published.total_estimate/items": EVERYBODY - {"field"},
-    "/layers": {"analyst", "admin"},
+    "/layers": EVERYBODY - {"field"},
     f"/raster/{LAYER}/WebMercatorQuad/tilejson.json": {"analyst", "admin"},
     f"{TILES}/0/0/0.png": {"analyst", "admin"},
     "/forms": EVERYBODY,
@@ -294,7 +301,10 @@ def test_an_analysts_tile_is_cut_at_the_areas_boundary(
 def test_an_analyst_elsewhere_has_no_layer(
     guarded: TestClient, headers: dict[str, dict[str, str]]
 ) -> None:
-    assert guarded.get("/layers", headers=headers["lao.analyst"]).json() == {"raster": []}
+    for name in ("lao.analyst", "tin.manager"):
+        assert guarded.get("/layers", headers=headers[name]).json() == {"raster": []}
+    mine = guarded.get("/layers", headers=headers["mya.analyst"]).json()["raster"]
+    assert [layer["layer_id"] for layer in mine] == [LAYER]
     answer = guarded.get(f"{TILES}/0/0/0.png", headers=headers["lao.analyst"])
     assert answer.status_code == 404
     assert answer.json()["detail"] == f"layer {LAYER!r} does not exist"
@@ -681,6 +691,121 @@ def test_behind_a_proxy_only_https_is_answered(people: Settings) -> None:
         assert client.get("/sign-in").status_code == 403
         assert client.get("https://map.example/sign-in").status_code == 200
         assert client.get("https://other.example/sign-in").status_code == 400
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with a certificate for localhost."""
+    folder = tmp_path_factory.mktemp("tls")
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    (folder / "certificate.pem").write_bytes(made.public_bytes(pem))
+    (folder / "key.pem").write_bytes(
+        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def secure(people: Settings, certificate: Path) -> Iterator[str]:
+    """The service with users as a process that ends TLS itself."""
+    assert people.database_url is not None
+    assert people.web_database_url is not None
+    environment = {
+        "ADSURVEY_DATABASE_URL": people.database_url.get_secret_value(),
+        "ADSURVEY_WEB_DATABASE_URL": people.web_database_url.get_secret_value(),
+        "ADSURVEY_SURVEY": str(people.survey),
+        "ADSURVEY_ARGON2_TIME_COST": "1",
+        "ADSURVEY_ARGON2_MEMORY_KIB": "64",
+    }
+    with serving(environment=environment, tls=certificate) as url:
+        yield url
+
+
+@pytest.mark.browser
+def test_people_sign_in_and_administer_in_a_browser(secure: str, tmp_path: Path) -> None:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        phone = {"width": 390, "height": 844}
+        context = browser.new_context(ignore_https_errors=True, viewport=phone)
+        page = context.new_page()
+        foreign, errors = [], []
+        page.on("request", lambda r: r.url.startswith((secure, "data:")) or foreign.append(r.url))
+        page.on("console", lambda m: m.type == "error" and errors.append(m.text))
+
+        page.goto(f"{secure}/users")
+        assert page.url == f"{secure}/sign-in?next=%2Fusers"
+        page.keyboard.type("Aye.Admin")  # the field has the focus; names are lower case
+        page.keyboard.press("Tab")
+        page.keyboard.type("wrong")
+        page.keyboard.press("Enter")
+        page.wait_for_selector(".fault")
+        page.screenshot(path=tmp_path / "sign-in.png")
+        page.keyboard.type(PASSWORD)
+        page.keyboard.press("Enter")
+        page.wait_for_url(f"{secure}/users")
+        cookie = context.cookies()[0]
+        assert cookie["name"] == "__Host-adsurvey"
+        assert cookie["httpOnly"]
+        assert cookie["secure"]
+        assert cookie["sameSite"] == "Strict"
+
+        page.get_by_label("Name").fill("su.manager")
+        page.get_by_label("Areas: P-codes").fill("all")
+        page.get_by_role("button", name="Add").click()
+        password = page.inner_text(".secret")
+        page.screenshot(path=tmp_path / "users.png", full_page=True)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+        other = browser.new_context(ignore_https_errors=True, viewport=phone).new_page()
+        other.goto(secure)
+        other.get_by_label("Name").fill("su.manager")
+        other.get_by_label("Password").fill(password)
+        other.keyboard.press("Enter")
+        other.wait_for_url(f"{secure}/")
+        other.wait_for_selector("body[data-ready=true]", timeout=60_000)
+        assert other.goto(f"{secure}/users").status == 403
+        assert "manager does not see users" in other.inner_text("main")
+        # A link from elsewhere comes without the cookie and goes on all the same.
+        other.goto("about:blank")
+        other.set_content(f'<a href="{secure}/docs">in a mail</a>')
+        other.click("a")
+        other.wait_for_url(f"{secure}/docs")
+        other.goto(f"{secure}/account")
+        other.get_by_label("For").fill("QGIS")
+        other.get_by_role("button", name="Make a token").click()
+        assert len(other.inner_text(".secret")) > 40
+        other.screenshot(path=tmp_path / "account.png", full_page=True)
+        assert other.evaluate("document.documentElement.scrollWidth") <= 390
+
+        page.get_by_role("button", name="Disable su.manager").click()
+        page.wait_for_selector("text=disabled")
+        other.goto(f"{secure}/account")
+        assert other.url.startswith(f"{secure}/sign-in")
+        page.goto(f"{secure}/users/audit")
+        assert "user disabled" in page.inner_text("table")
+        page.screenshot(path=tmp_path / "audit.png")
+        page.goto(f"{secure}/account")
+        page.get_by_role("button", name="Sign out").click()
+        page.wait_for_url(f"{secure}/sign-in")
+        assert context.cookies() == []
+        assert foreign == []
+        assert [text for text in errors if "401" not in text] == []
+        assert page.goto(f"{secure}/sign-in").status == 200
+        browser.close()
 
 
 def test_a_layer_without_readers_does_not_exist() -> None:

@@ -306,6 +306,7 @@ function bounds(features) {
 
 async function ask(path) {
   const answer = await fetch(path, { headers: { Accept: 'application/geo+json, application/json' } });
+  if (answer.status === 401) window.location.assign('/sign-in?next=%2F');
   if (!answer.ok) throw new Error(`${path} answered ${answer.status}`);
   return answer.json();
 }
