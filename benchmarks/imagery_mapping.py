@@ -24,10 +24,10 @@ import rasterio
 from affine import Affine
 
 from imagery.catalog import read_scenes
-from imagery.classify import TreeSettings, fit_crop_model
 from imagery.features import FeatureSpec, block_features
 from imagery.grid import Grid
 from imagery.mapping import map_scenes
+from imagery.training import TreeSettings, fit_crop_model
 
 BANDS = (
     "blue", "green", "red", "rededge", "rededge2", "rededge3", "nir", "nir2", "swir1", "swir2",

@@ -30,9 +30,10 @@ import rasterio
 from sklearn.ensemble import RandomForestClassifier
 
 from imagery.catalog import SceneStack, read_scenes
-from imagery.classify import CANDIDATES, CropModel, TreeSettings, fit_crop_model
+from imagery.classify import CropModel
 from imagery.features import FeatureSpec
 from imagery.mapping import map_scenes
+from imagery.training import CANDIDATES, TreeSettings, fit_crop_model
 from imagery.zonal import TrainingTable, class_hectares, training_pixels
 from survey.areas import geodesic_area_ha
 from survey.errors import EstimationError

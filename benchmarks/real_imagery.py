@@ -19,11 +19,11 @@ import shapely
 from sklearn.ensemble import RandomForestClassifier
 
 from imagery.catalog import read_scenes
-from imagery.classify import CANDIDATES, fit_crop_model
 from imagery.errors import ImageryError
 from imagery.features import FeatureSpec, block_features
 from imagery.grid import Block
 from imagery.mapping import map_scenes
+from imagery.training import CANDIDATES, fit_crop_model
 from imagery.zonal import class_hectares, training_pixels
 from survey.areas import M2_PER_HA, geodesic_area_ha
 

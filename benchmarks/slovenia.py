@@ -24,9 +24,9 @@ from rasterio.features import shapes
 
 from benchmarks.maipo import ESTIMATORS
 from imagery.catalog import SceneStack, read_scenes
-from imagery.classify import fit_crop_model
 from imagery.features import FeatureSpec
 from imagery.mapping import map_scenes
+from imagery.training import fit_crop_model
 from imagery.zonal import class_hectares, training_pixels
 from survey.areas import geodesic_area_ha
 from survey.estimation import Frame, Sample

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from imagery.catalog import SceneStack
 from imagery.classify import CropModel
 from imagery.engines import Predict
-from imagery.features import FeatureSpec, block_features, block_size_for
+from imagery.features import FeatureSpec, block_features, block_size_for, feature_names
 from imagery.grid import Block
 from imagery.raster import CogWriter, open_raster
 from imagery.windows import FinishedWindows
@@ -74,6 +74,7 @@ def map_scenes(
         Folder for finished windows: a mapping that was killed goes on after them, and one that
         is done removes them.
     """
+    model.require_features(feature_names(stack, spec))
     blocks = list(stack.grid.blocks(block_size or block_size_for(stack, spec)))
     colours = {UNOBSERVED: (0, 0, 0, 0)}
     colours |= {
@@ -115,7 +116,7 @@ def map_scenes(
         for done, block in enumerate(blocks, start=1):
             pixels = None if finished is None else finished.get(done)
             if pixels is None:
-                pixels = _classified(stack, spec, block, predict, position)
+                pixels = _classified(stack, spec, block, model, predict, position)
                 if finished is not None:
                     finished.put(done, pixels)
             classes.write(pixels[:1], block)
@@ -130,6 +131,7 @@ def _classified(
     stack: SceneStack,
     spec: FeatureSpec,
     block: Block,
+    model: CropModel,
     predict: Predict,
     position: Sequence[int | None],
 ) -> npt.NDArray[np.uint8]:
@@ -140,7 +142,7 @@ def _classified(
     pixels[0] = UNOBSERVED
     if observed.any():
         scores = predict(np.ascontiguousarray(features[:, observed].T))
-        pixels[0][observed] = scores.argmax(axis=1).astype(np.uint8) + 1
+        pixels[0][observed] = model.classes(scores)
         for band, column in enumerate(position, start=1):
             if column is not None:
                 pixels[band][observed] = np.rint(100.0 * scores[:, column])
@@ -165,4 +167,7 @@ def _made_from(
     files = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in stack.paths]
     # What follows the trees are parameters of training, which a loaded model writes otherwise.
     trees = model.booster.model_to_string().partition("end of trees")[0]
-    return repr((files, stack.scenes, trees, model.class_names, spec, tuple(crops), blocks))
+    limits = sorted(model.thresholds.items())
+    return repr(
+        (files, stack.scenes, trees, model.class_names, limits, spec, tuple(crops), blocks)
+    )

@@ -22,7 +22,7 @@ from rasterio.features import rasterize
 
 from imagery.catalog import SceneStack
 from imagery.errors import GridError, TrainingError
-from imagery.features import FeatureSpec, block_features, block_size_for
+from imagery.features import FeatureSpec, block_features, block_size_for, feature_names
 from imagery.grid import Block, Grid, PixelAreas
 from imagery.mapping import UNOBSERVED
 from imagery.raster import open_raster, read_block
@@ -36,6 +36,9 @@ _CELL = 256
 _FEW_CODES = 12
 # Straight edges bend when reprojected; vertices this dense keep them in place (degrees, metres).
 _DENSE = {True: 0.005, False: 500.0}
+# Fewer pieces of land than folds twice over, or a class in one of them only: left-out land would
+# mostly judge how the pieces fell.
+_MIN_PIECES, _MIN_PIECES_OF_CLASS = 10, 3
 # Pixels mostly outside their plot show something else.
 _MIN_TRAINING_COVERAGE = 0.5
 
@@ -52,6 +55,8 @@ class TrainingTable:
         Share of the pixel inside its plot, 0.5-1.
     spatial_block : object array (n,)
         Square piece of land that holds the middle of the plot's extent.
+    feature_names : tuple of str
+        Date and kind of each feature.
     """
 
     features: npt.NDArray[np.float32]
@@ -59,6 +64,19 @@ class TrainingTable:
     plot_id: npt.NDArray[np.object_]
     weight: npt.NDArray[np.float64]
     spatial_block: npt.NDArray[np.object_]
+    feature_names: tuple[str, ...] = ()
+
+    @property
+    def has_land_to_leave_out(self) -> bool:
+        """Whether whole pieces of land can be left out: enough of them, every class in several."""
+        pieces = {
+            name: set(self.spatial_block[self.class_name == name])
+            for name in set(self.class_name.tolist())
+        }
+        return (
+            len(set().union(*pieces.values())) >= _MIN_PIECES
+            and min(len(own) for own in pieces.values()) >= _MIN_PIECES_OF_CLASS
+        )
 
 
 def class_hectares(
@@ -164,6 +182,7 @@ def training_pixels(
         plot_id=plots["plot_id"].to_numpy(dtype=object)[rows],
         weight=np.concatenate(weight),
         spatial_block=_spatial_blocks(shapes, stack.grid, block_km)[rows],
+        feature_names=feature_names(stack, spec),
     )
 
 

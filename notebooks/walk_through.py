@@ -29,9 +29,9 @@ import sample_tiles
 from api.pipeline import read_inputs, reference_sample, segment_frame, segment_map_table
 from api.reviewing import round_reviews
 from imagery.catalog import read_scenes
-from imagery.classify import fit_crop_model
 from imagery.features import FeatureSpec
 from imagery.mapping import map_scenes
+from imagery.training import fit_crop_model
 from imagery.zonal import class_hectares, training_pixels
 from survey.estimation import (
     LadderRule,

@@ -12,6 +12,7 @@ import pandas as pd
 import pyogrio
 import shapely
 
+from survey.areas import M2_PER_HA, geodesic_area_ha
 from survey.errors import DuplicateIdError, GeometryError, SurveyError, TableError
 from survey.frame import check_districts, check_frame
 from survey.types import BASELINES, DISTRICTS, PROJECTS
@@ -94,10 +95,12 @@ def read_frame(path: Path, districts: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
     return check_frame(read_shapes(path), districts, source=path.name)
 
 
-def read_training(path: Path, frame: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
-    """Read training plots and make sure that none lies in a sampled segment.
+def read_training(
+    path: Path, frame: gpd.GeoDataFrame, *, reference: gpd.GeoDataFrame | None = None
+) -> gpd.GeoDataFrame:
+    """Read training plots and make sure that none shares land with a reference sample.
 
-    Reference segments that had trained the map would make the map-assisted estimate biased and
+    Reference samples that had trained the map would make the map-assisted estimate biased and
     its interval too short, so overlap is an error and not a warning.
 
     Parameters
@@ -105,11 +108,15 @@ def read_training(path: Path, frame: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
     path : Path
         Layer with `plot_id`, `class_name` and polygons.
     frame : GeoDataFrame from `read_frame`
+        Its sampled segments are reference samples.
+    reference : GeoDataFrame, optional
+        Further reference samples, points or polygons, in any reference system.
 
     Raises
     ------
     TableError, GeometryError
-        Columns missing, ids repeated, or a plot inside a sampled segment.
+        Columns missing, ids repeated, a shape that is no valid polygon, or a plot that lies
+        wholly or partly in a reference sample.
     """
     plots = read_shapes(path)
     if plots.crs is None:
@@ -123,22 +130,41 @@ def read_training(path: Path, frame: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
             f"{path.name}: plot_id {plots.loc[repeated, 'plot_id'].iloc[0]!r} occurs more than "
             "once; keep one row for each"
         )
+    usable = plots.geometry.geom_type.isin(["Polygon", "MultiPolygon"]) & plots.geometry.is_valid
+    if not usable.all():
+        row = int(np.flatnonzero(~usable.to_numpy())[0])
+        raise GeometryError(
+            f"{path.name}, row {row + 1}: training plot {plots['plot_id'].iloc[row]} is not a "
+            "valid polygon; repair it (in QGIS: Fix geometries)"
+        )
     sampled = frame.loc[frame["is_sampled"]]
-    shapes = plots.to_crs(frame.crs).geometry.to_numpy()
-    plot_rows, segment_rows = sampled.sindex.query(shapes, predicate="intersects")
-    shared = shapely.area(
-        shapely.intersection(shapes[plot_rows], sampled.geometry.to_numpy()[segment_rows])
-    )
-    # Touching borders share no land; a square metre is digitising noise.
-    inside = np.flatnonzero(shared > 1.0)
+    _require_apart(plots, sampled, sampled["segment_id"], "sampled segment", source=path.name)
+    if reference is not None:
+        numbers = pd.Series([f"in row {row}" for row in range(1, len(reference) + 1)])
+        _require_apart(plots, reference, numbers, "the reference sample", source=path.name)
+    return plots.sort_values("plot_id", ignore_index=True)
+
+
+def _require_apart(
+    plots: gpd.GeoDataFrame, kept: gpd.GeoDataFrame, names: pd.Series, what: str, *, source: str
+) -> None:
+    """Refuse plots that share more than a square metre, or a point, with what is kept apart."""
+    if kept.crs is None:
+        raise GeometryError("the reference samples carry no coordinate reference system; set it")
+    shapes, others = plots.to_crs(kept.crs).geometry.to_numpy(), kept.geometry.to_numpy()
+    plot_rows, rows = kept.sindex.query(shapes, predicate="intersects")
+    shared = shapely.intersection(shapes[plot_rows], others[rows])
+    # Touching borders share no land; a square metre is digitising noise. In degrees a planar
+    # area would be next to nothing, so it is measured on the ellipsoid.
+    is_point = shapely.get_dimensions(others[rows]) == 0
+    inside = np.flatnonzero(is_point | (geodesic_area_ha(shared, kept.crs) * M2_PER_HA > 1.0))
     if len(inside):
         first = inside[0]
         raise TableError(
-            f"{path.name}: training plot {plots['plot_id'].iloc[plot_rows[first]]} lies in "
-            f"sampled segment {sampled['segment_id'].iloc[segment_rows[first]]} ({len(inside)} "
-            "such plots); reference samples must never train the map: remove these plots"
+            f"{source}: training plot {plots['plot_id'].iloc[plot_rows[first]]} lies in "
+            f"{what} {names.iloc[rows[first]]} ({len(inside)} such plots); reference samples "
+            "must never train the map: remove these plots"
         )
-    return plots.sort_values("plot_id", ignore_index=True)
 
 
 def read_projects(path: Path, districts: gpd.GeoDataFrame) -> pd.DataFrame:

@@ -57,13 +57,18 @@ class SurveySection(_Section):
 
 
 class InputsSection(_Section):
-    """Where the inputs lie, relative to `survey.toml`."""
+    """Where the inputs lie, relative to `survey.toml`.
+
+    `reference` is a layer of reference samples besides the sampled segments, such as points of an
+    accuracy assessment: no training plot may share land with one.
+    """
 
     districts: Path
     frame: Path
     scenes: Path
     training: Path
     submissions: Path
+    reference: Path | None = None
     projects: Path | None = None
     baselines: Path | None = None
     elevation: Path | None = None
@@ -119,15 +124,17 @@ class TextureSection(_Section):
 
 
 class ImagerySection(_Section):
-    """How pixels become features.
+    """How pixels become features and features a map.
 
     `min_clear` counts dates or, with a calendar, periods. `phenology` names the indices or
-    bands whose course is described.
+    bands whose course is described. `block_km` is the side of the pieces of land that
+    cross-validation leaves out.
     """
 
     min_clear: int = Field(default=3, ge=1)
     max_gap_days: int | None = Field(default=None, ge=1)
     cloud_buffer_m: float = Field(default=0.0, ge=0.0, le=5000.0)
+    block_km: float = Field(default=2.0, gt=0.0)
     indices: tuple[str, ...] = ("ndvi", "ndre", "ndmi")
     phenology: tuple[str, ...] = ()
     calendar: CalendarSection | None = None

@@ -90,14 +90,15 @@ def train(
     Says how well it did on training plots that were left out.
     """
     from api.pipeline import train as fit
-    from survey.readers import read_districts, read_frame, read_training
+    from api.pipeline import training_of
+    from survey.readers import read_districts, read_frame
     from survey.rounds import read_round
 
     declared = read_round(survey)
     where = declared.locate
     districts = read_districts(where(declared.inputs.districts), declared.columns.districts)
     frame = read_frame(where(declared.inputs.frame), districts)
-    plots = read_training(where(declared.inputs.training), frame)
+    plots = training_of(declared, frame)
     with progress_bars() as progress:
         progress("Training", 0, 1)
         model = fit(declared, plots)
@@ -107,18 +108,26 @@ def train(
     if as_json:
         typer.echo(json.dumps(model.card, indent=2))
         return
+    card = model.card
     typer.echo(f"{'class':<16}{'plots':>6}{'pixels':>8}  {'of the map right':>17}  of plots found")
     for name in model.class_names:
         typer.echo(
-            f"{name:<16}{model.card['n_plots'][name]:>6}{model.card['n_pixels'][name]:>8}  "
-            f"{_percent(model.card['users_accuracy'][name]):>17}  "
-            f"{_percent(model.card['producers_accuracy'][name]):>14}"
+            f"{name:<16}{card['n_plots'][name]:>6}{card['n_pixels'][name]:>8}  "
+            f"{_percent(card['users_accuracy'][name]):>17}  "
+            f"{_percent(card['producers_accuracy'][name]):>14}"
+        )
+    for name, limit in model.thresholds.items():
+        trial = card["thresholds_tried"][name]
+        typer.echo(
+            f"{name} is called from a probability of {limit:.2f}; as the likeliest class "
+            f"{_percent(trial['users_accuracy_without'])} of the map would be right and "
+            f"{_percent(trial['producers_accuracy_without'])} found."
         )
     typer.echo(
-        f"Shares are of training plots, by {model.card['cross_validated_by']} left out in turn: "
+        f"Shares are of training plots, by {card['cross_validated_by']} left out in turn: "
         "not the accuracy over the land, and no area."
     )
-    typer.echo(f"Model in {to}")
+    typer.echo(f"Model in {to}; read {to / 'model.md'}")
 
 
 def classify(

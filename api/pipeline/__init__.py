@@ -6,7 +6,7 @@ Nothing appears under the output folder until everything succeeded.
 
 from api.pipeline.estimates import reference_sample, segment_frame
 from api.pipeline.hectares import Progress, classify, segment_map_table, train
-from api.pipeline.inputs import Inputs, read_inputs
+from api.pipeline.inputs import Inputs, read_inputs, training_of
 from api.pipeline.run import RunResult, run_round
 
 __all__ = [
@@ -20,4 +20,5 @@ __all__ = [
     "segment_frame",
     "segment_map_table",
     "train",
+    "training_of",
 ]

@@ -10,8 +10,9 @@ import pandas as pd
 
 from api.pipeline.features import round_features
 from api.pipeline.inputs import Inputs
-from imagery.classify import CropModel, fit_crop_model
+from imagery.classify import CropModel
 from imagery.mapping import map_scenes
+from imagery.training import CANDIDATES, fit_crop_model
 from imagery.zonal import class_hectares, training_pixels
 from survey.rounds import Round
 from survey.types import SEGMENT_MAP, Crop
@@ -60,13 +61,18 @@ def train(declared: Round, plots: gpd.GeoDataFrame) -> CropModel:
         None of them in a sampled segment.
     """
     scenes, spec = round_features(declared)
-    pixels = training_pixels(scenes, spec, plots)
+    pixels = training_pixels(scenes, spec, plots, block_km=declared.imagery.block_km)
     return fit_crop_model(
         pixels.features,
         pixels.class_name,
         pixels.plot_id,
         pixels.weight,
         seed=declared.survey.seed,
+        candidates=CANDIDATES,
+        # Whole pieces of land are the harder judge; where plots are too few for it, whole plots.
+        spatial_block=pixels.spatial_block if pixels.has_land_to_leave_out else None,
+        crops=[crop.value for crop in declared.survey.crops],
+        feature_names=pixels.feature_names,
     )
 
 

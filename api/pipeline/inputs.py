@@ -19,13 +19,14 @@ from survey.readers import (
     read_districts,
     read_frame,
     read_projects,
+    read_shapes,
     read_training,
 )
 from survey.review import ReviewState, accepted_submissions
 from survey.rounds import Round
 from survey.types import PROJECTS, Note
 
-__all__ = ["Inputs", "read_inputs"]
+__all__ = ["Inputs", "read_inputs", "training_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +56,7 @@ def read_inputs(declared: Round) -> Inputs:
     where = declared.locate
     districts = read_districts(where(declared.inputs.districts), declared.columns.districts)
     frame = read_frame(where(declared.inputs.frame), districts)
-    training = read_training(where(declared.inputs.training), frame)
+    training = training_of(declared, frame)
     projects = pd.DataFrame(columns=list(PROJECTS.columns))
     baselines = pd.DataFrame()
     if declared.inputs.projects is not None:
@@ -119,6 +120,14 @@ def _left_out(what: str, left_out: dict[ReviewState, int]) -> tuple[Note, ...]:
 def _listed(left_out: dict[ReviewState, int]) -> str:
     names = {ReviewState.RECEIVED: "waiting for review"}
     return ", ".join(f"{n} {names.get(state, state)}" for state, n in left_out.items())
+
+
+def training_of(declared: Round, frame: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
+    """Training plots of a round, none of which shares land with a reference sample."""
+    reference = None
+    if declared.inputs.reference is not None:
+        reference = read_shapes(declared.locate(declared.inputs.reference))
+    return read_training(declared.locate(declared.inputs.training), frame, reference=reference)
 
 
 def _reference_in_sample(

@@ -13,12 +13,12 @@ import rasterio
 from conftest_scenes import write_scene
 
 from imagery.catalog import read_scenes
-from imagery.classify import fit_crop_model
 from imagery.errors import SceneError, TrainingError
 from imagery.features import FeatureSpec, block_features, block_size_for
 from imagery.grid import Block
 from imagery.mapping import UNOBSERVED, map_scenes
 from imagery.raster import is_valid_cog
+from imagery.training import fit_crop_model
 
 SPEC = FeatureSpec(indices=("ndvi",), min_clear=2)
 WHOLE = Block(row=0, col=0, rows=1, cols=4)

@@ -18,12 +18,12 @@ from conftest_scenes import write_scene
 from pyproj import CRS
 
 from imagery.catalog import read_scenes
-from imagery.classify import fit_crop_model
 from imagery.errors import GridError, SceneError, WriteError
 from imagery.features import FeatureSpec, block_features
 from imagery.grid import Block, Grid
 from imagery.mapping import map_scenes
 from imagery.raster import CogWriter, is_valid_cog, open_raster
+from imagery.training import fit_crop_model
 
 GRID = Grid(crs=CRS.from_epsg(32647), transform=Affine(10, 0, 5e5, 0, -10, 23e5), shape=(600, 700))
 

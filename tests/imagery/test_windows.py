@@ -14,10 +14,11 @@ import rasterio
 
 from imagery import mapping
 from imagery.catalog import SceneStack, read_scenes
-from imagery.classify import CropModel, fit_crop_model
+from imagery.classify import CropModel
 from imagery.errors import WriteError
 from imagery.features import FeatureSpec, block_features
 from imagery.mapping import map_scenes
+from imagery.training import fit_crop_model
 from imagery.windows import FinishedWindows
 
 SPEC = FeatureSpec(indices=("ndvi",), min_clear=2)

@@ -146,6 +146,48 @@ def test_training_plot_in_a_sampled_segment_is_refused(
         read_training(save(bad, tmp_path, "bad.gpkg"), frame)
 
 
+@pytest.mark.parametrize("crs", [UTM, "EPSG:4326"])
+def test_training_plots_keep_away_from_reference_samples_in_any_reference_system(
+    tmp_path: Path, districts: gpd.GeoDataFrame, crs: str
+) -> None:
+    layer = frame_layer()
+    frame = read_frame(save(layer.to_crs(crs), tmp_path, "frame.gpkg"), districts)
+    columns = {"plot_id": ["T1", "T2"], "class_name": ["poppy", "maize"]}
+    sampled = layer.loc[layer["is_sampled"]].geometry.iloc[0]
+    east = sampled.bounds[2]
+    touching = [
+        shapely.box(east, Y, east + 90, Y + 50),
+        shapely.box(east, Y + 1000, east + 50, Y + 1050),  # touches the corner
+    ]
+    plots = gpd.GeoDataFrame(columns, geometry=touching, crs=UTM)
+    path = save(plots.to_crs(crs), tmp_path, "plots.gpkg")
+    assert len(read_training(path, frame)) == 2
+    # A strip of half a metre along 50 m: 25 square metres, 2e-9 square degrees.
+    partly = plots.assign(geometry=[shapely.box(east - 0.5, Y, east + 90, Y + 50), touching[1]])
+    with pytest.raises(TableError, match=r"T1 lies in sampled segment \w+ \(1 such"):
+        read_training(save(partly.to_crs(crs), tmp_path, "partly.gpkg"), frame)
+    near, inside = shapely.Point(east + 91, Y + 10), shapely.Point(east + 40, Y + 10)
+    for shape, is_refused in ((near, False), (inside, True), (inside.buffer(5), True)):
+        kept = gpd.GeoDataFrame(geometry=[near, shape], crs=UTM).to_crs("EPSG:4326")
+        if is_refused:
+            with pytest.raises(TableError, match="T1 lies in the reference sample in row 2"):
+                read_training(path, frame, reference=kept)
+        else:
+            assert len(read_training(path, frame, reference=kept)) == 2
+
+
+def test_training_shapes_that_are_no_polygons_are_named(
+    tmp_path: Path, districts: gpd.GeoDataFrame
+) -> None:
+    frame = read_frame(save(frame_layer(), tmp_path, "frame.gpkg"), districts)
+    columns = {"plot_id": ["T1"], "class_name": ["poppy"]}
+    bow = shapely.Polygon([(X, Y), (X + 9, Y + 9), (X + 9, Y), (X, Y + 9)])
+    for number, shape in enumerate((bow, shapely.Point(X, Y))):
+        plots = gpd.GeoDataFrame(columns, geometry=[shape], crs=UTM)
+        with pytest.raises(GeometryError, match="row 1: training plot T1 is not a valid polygon"):
+            read_training(save(plots, tmp_path, f"plots{number}.gpkg"), frame)
+
+
 def test_projects_and_baselines(tmp_path: Path, districts: gpd.GeoDataFrame) -> None:
     path = tmp_path / "projects.csv"
     path.write_text(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from imagery.classify import TreeSettings, fit_crop_model
+from imagery.classify import CropModel
 from imagery.errors import TrainingError
+from imagery.training import TreeSettings, fit_crop_model
 
 
 def noisy_plots(seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -79,3 +82,68 @@ def test_calibration_curve_counts_every_pixel_once() -> None:
         assert curve[-1]["predicted"] > 0.9
         assert curve[-1]["observed"] > 0.8
         assert curve[0]["observed"] < 0.2
+
+
+def rare_crop() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Sixty plots, six of them poppy, that overlap the others in the only useful feature."""
+    rng = np.random.default_rng(11)
+    label = np.repeat(np.where(np.arange(60) % 10 == 0, "poppy", "maize"), 10).astype(object)
+    features = rng.normal(size=(600, 4)).astype(np.float32)
+    features[:, 0] += np.where(label == "poppy", 1.2, 0.0)
+    plot = np.repeat([f"P{i:02d}" for i in range(60)], 10).astype(object)
+    return features, label, plot, np.ones(600)
+
+
+def test_the_threshold_of_a_rare_crop_finds_more_of_it_and_the_map_uses_it() -> None:
+    table = rare_crop()
+    model = fit_crop_model(*table, seed=1, crops=["poppy", "cannabis"])
+    assert set(model.thresholds) == {"poppy"}
+    assert model.thresholds["poppy"] < 0.5
+    found = model.card["producers_accuracy"]["poppy"]
+    trial = model.card["thresholds_tried"]["poppy"]
+    assert trial["is_used"]
+    assert found == trial["producers_accuracy_with"] > trial["producers_accuracy_without"]
+    scores = model.predict_proba(table[0])
+    expected = np.where(scores[:, 1] >= np.float32(model.thresholds["poppy"]), 2, 1)
+    np.testing.assert_array_equal(model.classes(scores), expected)
+    assert (model.classes(scores) != scores.argmax(axis=1) + 1).any()
+
+
+def test_a_threshold_that_gains_nothing_on_plots_left_out_is_not_used() -> None:
+    model = fit_crop_model(*noisy_plots(), seed=1, crops=["poppy"])
+    assert not model.card["thresholds_tried"]["poppy"]["is_used"]
+    assert model.thresholds == {}
+    scores = model.predict_proba(noisy_plots()[0])
+    np.testing.assert_array_equal(model.classes(scores), scores.argmax(axis=1) + 1)
+
+
+def test_importance_names_the_layer_and_the_date_that_matter() -> None:
+    names = [f"2026-0{month} {layer}" for month in (1, 2) for layer in ("ndvi", "red", "nir")]
+    card = fit_crop_model(*noisy_plots(), seed=1, feature_names=names).card
+    by_layer, by_date = card["importance"]["by layer"], card["importance"]["by date"]
+    assert next(iter(by_layer)) == "ndvi"
+    assert by_layer["ndvi"] > 0.5 > 10 * abs(by_layer["nir"])
+    assert next(iter(by_date)) == "2026-01"
+    with pytest.raises(TrainingError, match="5 names were given for 6 features"):
+        fit_crop_model(*noisy_plots(), seed=1, feature_names=names[:5])
+
+
+def test_a_model_keeps_its_thresholds_features_and_a_card_to_read(tmp_path: Path) -> None:
+    names = tuple(f"2026-01 f{i}" for i in range(4))
+    model = fit_crop_model(*rare_crop(), seed=1, crops=["poppy"], feature_names=names)
+    model.save(tmp_path)
+    again = CropModel.load(tmp_path)
+    assert again.thresholds == model.thresholds
+    assert again.feature_names == names
+    again.require_features(names)
+    with pytest.raises(TrainingError, match="feature 2 is 'x' and was '2026-01 f1'"):
+        again.require_features((names[0], "x", *names[2:]))
+    with pytest.raises(TrainingError, match="there are 3 features and were 4"):
+        again.require_features(names[:3])
+    text = (tmp_path / "model.md").read_text()
+    for word in ("not the accuracy over the land", "| poppy |", "## Calibration", "f0 |"):
+        assert word in text
+    stored = (tmp_path / "model.json").read_text()
+    (tmp_path / "model.json").write_text(stored.replace('"poppy": 0.', '"poppy": 7.', 1))
+    with pytest.raises(TrainingError, match=r"threshold poppy 7\.\d+ is not a probability"):
+        CropModel.load(tmp_path)
