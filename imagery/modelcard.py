@@ -82,7 +82,7 @@ def _thresholds(tried: Mapping[str, Mapping[str, Any]]) -> str:
     ]
     return (
         "## Thresholds of the crops\n\nThe threshold of probability with the best F1 on plots "
-        "left out, and what calling the crop from it would change against taking the likeliest class "
+        "left out, and what it would change against taking the likeliest class "
         "(each fold judged by the threshold of the others). It is used where it gains.\n\n"
         + _table(("crop", "threshold", "of the map right", "found", "used"), rows)
     )
