@@ -130,7 +130,12 @@ def _xgboost_model(booster: Any) -> dict[str, Any]:
 
 
 def _xgboost_tree(number: int, root: dict[str, Any], n_features: int) -> dict[str, Any]:
-    left, right, parent, feature, condition, default_left = [], [], [], [], [], []
+    left: list[int] = []
+    right: list[int] = []
+    parent: list[int] = []
+    feature: list[int] = []
+    default_left: list[int] = []
+    condition: list[float] = []
 
     def place(above: int) -> int:
         for column, value in ((left, -1), (right, -1), (parent, above), (feature, 0)):
