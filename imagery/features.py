@@ -20,6 +20,7 @@ from imagery.terrain import TERRAIN, Elevation, pixel_metres, terrain
 from imagery.texture import Texture, texture
 
 __all__ = [
+    "OBSERVATIONS",
     "BlockFeatures",
     "FeatureSpec",
     "block_features",
@@ -27,14 +28,17 @@ __all__ = [
     "feature_names",
 ]
 
+#: Layers of `BlockFeatures.summary`: clear dates in the season (254 and more as 254), share of
+#: its steps without a clear date in percent, and 1 where the pixel counts as observed.
+OBSERVATIONS = ("clear_dates", "unobserved_percent", "is_observed")
+
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
 
 # Divisors of the tiles on disk, so that none is read or written in parts by two rows of blocks.
 _BLOCK_SIZES = (512, 256, 128, 64)
-_BLOCK_BYTES = 300 * 2**20
-# A feature is a float32 and up to three copies of it live at once.
-_BYTES_PER_FEATURE = 14
+_MOST_COUNTED = 254
+_BLOCK_BYTES = 640 * 2**20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +103,13 @@ class BlockFeatures:
         """Clear steps, (rows, cols)."""
         clear: npt.NDArray[np.intp] = np.count_nonzero(self.n_dates, axis=0)
         return clear.astype(np.uint16)
+
+    def summary(self) -> npt.NDArray[np.uint8]:
+        """What the features rest on, (3, rows, cols) in the order of `OBSERVATIONS`."""
+        n_steps = len(self.n_dates)
+        dates = np.minimum(self.n_dates.sum(axis=0, dtype=np.uint32), _MOST_COUNTED)
+        unobserved = np.rint(100.0 * (n_steps - self.n_clear) / n_steps)
+        return np.stack([dates, unobserved, self.is_observed]).astype(np.uint8)
 
 
 def feature_names(stack: SceneStack, spec: FeatureSpec) -> tuple[str, ...]:
@@ -323,9 +334,29 @@ def _beyond(block: Block, reach: int, grid: Grid) -> tuple[tuple[int, int], tupl
 
 
 def block_size_for(stack: SceneStack, spec: FeatureSpec) -> int:
-    """Pixels a side of the largest block whose features stay within the memory budget."""
-    n_features = len(feature_names(stack, spec))
+    """Pixels a side of the largest block whose features stay within the memory budget.
+
+    A block smaller than the tiles on disk reads each of them several times, so it is made
+    smaller only where memory demands it.
+    """
+    steps = _step_names(stack, spec)
+    n_seasons = 1 if spec.calendar is None else 1 + len(spec.calendar.strata)
+    # Where seasons meet, two sets of features live at once.
+    pixel = 4 * len(feature_names(stack, spec)) * min(n_seasons, 2)
+    # Counts of each step and the positions of its neighbours; a curve; the dates of a step,
+    # as stored, as reflectance, and in order.
+    pixel += 10 * len(steps) + (12 * len(steps) if spec.phenology else 0)
+    pixel += 14 * len(stack.bands) * _most_dates(stack, spec)
+    reach = 0 if spec.texture is None else spec.texture.radius
     for size in _BLOCK_SIZES:
-        if size * size * n_features * _BYTES_PER_FEATURE <= _BLOCK_BYTES:
+        if (size + 2 * reach) ** 2 * pixel <= _BLOCK_BYTES:
             return size
     return _BLOCK_SIZES[-1]
+
+
+def _most_dates(stack: SceneStack, spec: FeatureSpec) -> int:
+    """Dates that a single step holds at most."""
+    if spec.calendar is None:
+        return 1
+    seasons = (spec.calendar.season, *(season for _, season in spec.calendar.strata))
+    return max(len(dates) for season in seasons for dates in _steps(stack, season)[0])

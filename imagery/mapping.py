@@ -13,7 +13,13 @@ import numpy.typing as npt
 from imagery.catalog import SceneStack
 from imagery.classify import CropModel
 from imagery.engines import Predict
-from imagery.features import FeatureSpec, block_features, block_size_for, feature_names
+from imagery.features import (
+    OBSERVATIONS,
+    FeatureSpec,
+    block_features,
+    block_size_for,
+    feature_names,
+)
 from imagery.grid import Block
 from imagery.raster import CogWriter, open_raster
 from imagery.windows import FinishedWindows
@@ -24,7 +30,8 @@ __all__ = ["UNOBSERVED", "map_scenes"]
 UNOBSERVED = 0
 # Pixels from which compiling a model's trees takes less time than it saves.
 _WORTH_COMPILING = 4_000_000
-_NO_PROBABILITY = 255
+_NO_PROBABILITY = _NOTHING = 255
+_TABLE_BYTES = 64 * 2**20
 _MADE_FROM = "MADE_FROM_SHA256"
 
 # Classes that every survey has keep their colour; others take the rest in turn. The crops
@@ -53,6 +60,7 @@ def map_scenes(
     progress: Callable[[int, int], None] | None = None,
     block_size: int | None = None,
     keep: Path | None = None,
+    observations: Path | None = None,
 ) -> None:
     """Write the class map and the probability map as valid COGs.
 
@@ -73,6 +81,8 @@ def map_scenes(
     keep : Path, optional
         Folder for finished windows: a mapping that was killed goes on after them, and one that
         is done removes them.
+    observations : Path, optional
+        Third map, of what the classes rest on: the bands of `OBSERVATIONS`, uint8, nodata 255.
     """
     model.require_features(feature_names(stack, spec))
     blocks = list(stack.grid.blocks(block_size or block_size_for(stack, spec)))
@@ -83,7 +93,8 @@ def map_scenes(
     }
     made_from = _made_from(stack, model, spec, crops, blocks)
     digest = hashlib.sha256(made_from.encode()).hexdigest()
-    if all(_made_from_tag(path) == digest for path in (class_map, probability)):
+    written = [path for path in (class_map, probability, observations) if path is not None]
+    if all(_made_from_tag(path) == digest for path in written):
         return
     tags = {f"CLASS_{code}": name for code, name in enumerate(model.class_names, start=1)}
     tags[_MADE_FROM] = digest
@@ -113,6 +124,17 @@ def map_scenes(
                 tags={_MADE_FROM: digest},
             )
         )
+        counts = None
+        if observations is not None:
+            counts = files.enter_context(
+                CogWriter(
+                    observations,
+                    stack.grid,
+                    bands=list(OBSERVATIONS),
+                    nodata=_NOTHING,
+                    tags={_MADE_FROM: digest},
+                )
+            )
         for done, block in enumerate(blocks, start=1):
             pixels = None if finished is None else finished.get(done)
             if pixels is None:
@@ -120,7 +142,9 @@ def map_scenes(
                 if finished is not None:
                     finished.put(done, pixels)
             classes.write(pixels[:1], block)
-            chances.write(pixels[1:], block)
+            chances.write(pixels[1 : -len(OBSERVATIONS)], block)
+            if counts is not None:
+                counts.write(pixels[-len(OBSERVATIONS) :], block)
             if progress is not None:
                 progress(done, len(blocks))
     if finished is not None:
@@ -135,17 +159,25 @@ def _classified(
     predict: Predict,
     position: Sequence[int | None],
 ) -> npt.NDArray[np.uint8]:
-    """Class codes and then percent of each crop, (1 + crops, rows, cols)."""
+    """Class codes, percent of each crop, observations, (1 + crops + observations, rows, cols)."""
     found = block_features(stack, spec, block)
     features, observed = found.values, found.is_observed
-    pixels = np.full((1 + len(position), *block.shape), _NO_PROBABILITY, dtype=np.uint8)
+    n_layers = 1 + len(position) + len(OBSERVATIONS)
+    pixels = np.full((n_layers, *block.shape), _NO_PROBABILITY, dtype=np.uint8)
     pixels[0] = UNOBSERVED
-    if observed.any():
-        scores = predict(np.ascontiguousarray(features[:, observed].T))
-        pixels[0][observed] = model.classes(scores)
+    # A table of all pixels at once would be a second copy of many features.
+    n_rows = max(1, _TABLE_BYTES // (features.itemsize * len(features) * block.cols))
+    for first in range(0, block.rows, n_rows):
+        rows = slice(first, first + n_rows)
+        seen = observed[rows]
+        if not seen.any():
+            continue
+        scores = predict(np.ascontiguousarray(features[:, rows][:, seen].T))
+        pixels[0, rows][seen] = model.classes(scores)
         for band, column in enumerate(position, start=1):
             if column is not None:
-                pixels[band][observed] = np.rint(100.0 * scores[:, column])
+                pixels[band, rows][seen] = np.rint(100.0 * scores[:, column])
+    pixels[-len(OBSERVATIONS) :] = found.summary()
     return pixels
 
 
@@ -168,6 +200,5 @@ def _made_from(
     # What follows the trees are parameters of training, which a loaded model writes otherwise.
     trees = model.booster.model_to_string().partition("end of trees")[0]
     limits = sorted(model.thresholds.items())
-    return repr(
-        (files, stack.scenes, trees, model.class_names, limits, spec, tuple(crops), blocks)
-    )
+    made = (files, stack.scenes, trees, model.class_names, limits, spec, tuple(crops), blocks)
+    return repr((*made, OBSERVATIONS))

@@ -79,7 +79,7 @@ def train(declared: Round, plots: gpd.GeoDataFrame) -> CropModel:
 def classify(
     declared: Round, model: CropModel, folder: Path, progress: Progress, *, keep: Path
 ) -> Path:
-    """Write `class_map.tif` and `probability.tif` of a round; the class map's path."""
+    """Write `class_map.tif`, `probability.tif`, `observations.tif`; the class map's path."""
     scenes, spec = round_features(declared)
     class_map = folder / "class_map.tif"
     map_scenes(
@@ -91,6 +91,7 @@ def classify(
         crops=[crop.value for crop in declared.survey.crops],
         progress=lambda done, total: progress("Mapping", done, total),
         keep=keep,
+        observations=folder / "observations.tif",
     )
     return class_map
 

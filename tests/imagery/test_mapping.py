@@ -12,6 +12,7 @@ import pytest
 import rasterio
 from conftest_scenes import write_scene
 
+from imagery import mapping
 from imagery.catalog import read_scenes
 from imagery.errors import SceneError, TrainingError
 from imagery.features import FeatureSpec, block_features, block_size_for
@@ -75,11 +76,13 @@ def trained(folder: Path):
 
 
 def test_maps_are_valid_cogs_and_the_same_for_any_block_size(
-    tmp_path: Path, make_scenes: Callable[..., Path]
+    tmp_path: Path, make_scenes: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stack, model = trained(make_scenes())
     made = []
     for size in (512, 17):
+        # The second time also a few rows of a block at a time.
+        monkeypatch.setattr(mapping, "_TABLE_BYTES", {512: 2**26, 17: 6000}[size])
         class_map, probability = tmp_path / f"c{size}.tif", tmp_path / f"p{size}.tif"
         seen: list[tuple[int, int]] = []
         map_scenes(
@@ -91,6 +94,7 @@ def test_maps_are_valid_cogs_and_the_same_for_any_block_size(
             crops=["poppy", "cannabis"],
             progress=lambda done, total, seen=seen: seen.append((done, total)),
             block_size=size,
+            observations=tmp_path / f"o{size}.tif",
         )
         assert is_valid_cog(class_map)
         assert is_valid_cog(probability)
@@ -104,6 +108,36 @@ def test_maps_are_valid_cogs_and_the_same_for_any_block_size(
             made.append((classes.read(), chances.read()))
     np.testing.assert_array_equal(made[0][0], made[1][0])
     np.testing.assert_array_equal(made[0][1], made[1][1])
+
+
+def test_what_a_map_rests_on_is_a_layer_beside_it(
+    tmp_path: Path, make_scenes: Callable[..., Path]
+) -> None:
+    _, model = trained(make_scenes())
+    mask = np.zeros((4, 40, 50))
+    mask[1, :, 10:] = 1
+    mask[2:, :, 20:] = 1
+    mask[:, :, 30:] = 1
+    for number in range(4):
+        write_scene(tmp_path / "cloudy", number, np.full((6, 40, 50), 3000), mask[number])
+    map_scenes(
+        read_scenes(tmp_path / "cloudy"),
+        model,
+        SPEC,
+        class_map=tmp_path / "c.tif",
+        probability=tmp_path / "p.tif",
+        crops=["poppy"],
+        observations=tmp_path / "o.tif",
+        block_size=17,
+    )
+    assert is_valid_cog(tmp_path / "o.tif")
+    with rasterio.open(tmp_path / "o.tif") as layer, rasterio.open(tmp_path / "c.tif") as classes:
+        assert layer.descriptions == ("clear_dates", "unobserved_percent", "is_observed")
+        assert layer.nodata == 255
+        pixels = layer.read()[:, 7, ::10]
+        observed = layer.read(3) == 1
+        np.testing.assert_array_equal(observed, classes.read(1) != UNOBSERVED)
+    assert pixels.tolist() == [[4, 3, 1, 0, 0], [0, 25, 75, 100, 100], [1, 1, 0, 0, 0]]
 
 
 def test_a_failure_on_the_way_leaves_no_file(
@@ -167,7 +201,7 @@ def test_more_dates_make_smaller_blocks(make_scenes: Callable[..., Path]) -> Non
     few = read_scenes(make_scenes(n_dates=4))
     later = [
         replace(scene, acquired=scene.acquired + timedelta(days=100 * season))
-        for season in range(6)
+        for season in range(40)
         for scene in few.scenes
     ]
     many = type(few)(scenes=tuple(later), grid=few.grid)
