@@ -15,6 +15,7 @@ import numpy.typing as npt
 __all__ = [
     "REASON_SECONDARY",
     "Secondary",
+    "is_dominated",
     "secondary_suppression",
     "small_area_cells",
     "small_respondent_cells",
@@ -56,6 +57,29 @@ def small_respondent_cells(
 ) -> npt.NDArray[np.bool_]:
     """Questionnaire cells with too few respondents or villages behind them."""
     return np.asarray((n_respondents < min_respondents) | (n_villages < min_villages))
+
+
+def is_dominated(contributions: npt.ArrayLike, *, p: float = 0.1) -> bool:
+    """Whether the second largest contributor could work the largest out too closely.
+
+    The p% rule: what remains of the total without the two largest must be at least p of the
+    largest. All contributions must be of one sign, as incomes and areas are.
+
+    Parameters
+    ----------
+    contributions : float array (n,)
+        One for each respondent, >= 0.
+    p : float
+        Relative distance that must remain, 0-1.
+
+    References
+    ----------
+    Hundepool et al. (2012), Statistical Disclosure Control, section 4.2.2.
+    """
+    sizes = np.sort(np.asarray(contributions, dtype=np.float64))[::-1]
+    if sizes.size == 0 or sizes[0] <= 0.0:
+        return False
+    return bool(sizes[2:].sum() < p * sizes[0])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from api.cli.aggregate import aggregate
 from api.cli.database import database
 from api.cli.devices import collect, devices
 from api.cli.estimate import estimate
@@ -34,6 +35,7 @@ app = typer.Typer(
 app.command()(run)
 forms.add_typer(review, name="review")
 forms.command()(withdraw)
+forms.command()(aggregate)
 forms.command()(photos)
 app.add_typer(forms, name="forms")
 app.add_typer(devices, name="devices")

@@ -114,10 +114,9 @@ def _single(submission: Submission, today: date, earliest: date) -> Iterator[Fla
                 f"is more than {_MAX_DAYS_APART} days from the day on which the form was opened",
                 "correct the phone's clock or the date",
             )
-    for part, whole in _PARTS:
-        low, high = _value(answers, part), _value(answers, whole)
-        if low is not None and high is not None and low > high:
-            yield flag(Check.SUM, part, f"is more than {whole}", "ask again which is right")
+    for place, part, whole in _parts(submission):
+        if part > whole[1]:
+            yield flag(Check.SUM, place, f"is more than {whole[0]}", "ask again which is right")
     counts = [_value(answers, name) for name in ("n_immature", "n_mature", "n_lanced")]
     if None not in counts:
         immature, mature, lanced = (count or 0.0 for count in counts)
@@ -133,14 +132,41 @@ def _single(submission: Submission, today: date, earliest: date) -> Iterator[Fla
         )
 
 
-#: Answers of which the first is contained in the second.
+#: Answers of which the first is contained in the second, beyond what the questionnaires say:
+#: land may be left for poppy, so a phone does not refuse more.
 _PARTS = (
-    ("opium_income_usd", "annual_income_usd"),
     ("poppy_area", "land_area"),
-    ("households_poppy", "households"),
     ("households", "population"),
     ("opium_users", "population"),
 )
+#: Incomes from one source each; together they are no more than all income.
+_SOURCES = ("crop_income_usd", "livestock_income_usd", "wage_income_usd", "remittance_usd")
+
+
+def _parts(submission: Submission) -> Iterator[tuple[str, float, tuple[str, float]]]:
+    """Each number that is part of another, as (where, part, (name of the whole, whole))."""
+    answers = submission.answers
+    for question in QUESTIONS.get(submission.form_id, ()):
+        if not question.at_most:
+            continue
+        entries: Sequence[Mapping[str, str]] = [answers]
+        if question.repeat:
+            entries = submission.repeats.get(question.repeat, ())
+        for number, entry in enumerate(entries, start=1):
+            part, whole = _value(entry, question.name), _value(entry, question.at_most)
+            if part is not None and whole is not None:
+                inside = f"{question.repeat}[{number}]/" if question.repeat else ""
+                yield f"{inside}{question.name}", part, (question.at_most, whole)
+    for name, of in _PARTS:
+        part, whole = _value(answers, name), _value(answers, of)
+        if part is not None and whole is not None:
+            yield name, part, (of, whole)
+    incomes = [_value(answers, name) for name in _SOURCES]
+    income = _value(answers, "annual_income_usd")
+    if income is not None and any(one is not None for one in incomes):
+        # A hundredth for rounding in the head.
+        total = sum(one or 0.0 for one in incomes) / 1.01
+        yield "the sum of incomes", total, ("annual_income_usd", income)
 
 
 #: Answers that name what was visited, by whom and when, in forms without an interview.

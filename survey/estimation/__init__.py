@@ -31,7 +31,12 @@ from survey.estimation.domains import (
     estimate_by_methods,
     estimate_ladder,
 )
-from survey.estimation.means import MeanEstimate, mean_by_cluster
+from survey.estimation.means import (
+    MeanEstimate,
+    mean_by_cluster,
+    share_by_cluster,
+    total_by_cluster,
+)
 from survey.estimation.modes import (
     census_with_omission,
     detected_minimum,
@@ -111,6 +116,8 @@ __all__ = [
     "reliability_of",
     "replicate_covariance",
     "season_total",
+    "share_by_cluster",
     "shared_yield_covariance",
+    "total_by_cluster",
     "with_interpreter_variance",
 ]

@@ -99,7 +99,7 @@ def erase(store: SubmissionStore, gone: Sequence[Pending], derived: Iterable[Pat
         if path.suffix.lower() not in _RASTERS:
             _erase_derived(path, is_gone, texts, counts)
     for path, _, of in ExportLog(store.folder).files():
-        if of.partition("-")[0] in keys:
+        if of == "*" or of.partition("-")[0] in keys:
             remove_file(path)
             counts["derived files"] += 1
     return Erased(counts=counts, raw_sha256=tuple(raw), unread=tuple(unread))

@@ -36,7 +36,8 @@ class ExportLog:
         Parameters
         ----------
         of : str
-            Key of the one submission that the files are of, where they do not name it.
+            Key of the one submission that the files are of, where they do not name it; ``*``
+            where any may be in them and they are to be made again after every withdrawal.
         """
         content = {
             "kind": kind,

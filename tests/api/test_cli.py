@@ -278,6 +278,32 @@ def test_review_from_the_shell(fresh, here) -> None:
     assert here("forms", "review", "show", "uuid:none", *of_round).returncode == 1
 
 
+def test_aggregates_of_the_accepted(fresh, here, tmp_path: Path) -> None:
+    prepared = fresh()
+    of_round = ("--survey", prepared.survey)
+    to = tmp_path / "t.csv"
+    made = here("forms", "aggregate", "farmer_survey", "--by", "project", "--to", to, *of_round)
+    assert made.returncode == 0, made.stderr
+    table = pd.read_csv(to).set_index(["domain_id", "variable"])
+    assert set(table.columns) >= {"value", "unit", "se", "low", "high", "n", "n_villages", "date"}
+    assert table.loc[("AD01", "annual_income_usd"), "n_villages"] >= 2
+    private = tmp_path / "village.json"
+    villages = ("forms", "aggregate", "farmer_survey", "--by", "village", *of_round)
+    assert here(*villages, "--to", private, "--analysis").returncode == 0
+    assert private.stat().st_mode & 0o777 == 0o600
+    assert any(row["n"] and row["n"] < 5 for row in json.loads(private.read_text()))
+    shown = here(*villages)
+    assert "fewer than 5 respondents or 2 villages" in shown.stdout
+    listed = here("forms", "review", "list", "--form", "farmer_survey", "--json", *of_round)
+    here("forms", "withdraw", json.loads(listed.stdout)[0]["instance_id"], *of_round)
+    assert not private.exists()  # small cells that the person was in
+    assert to.exists()
+    none = here("forms", "aggregate", "yield_plot", *of_round)
+    assert none.returncode == 1
+    assert "no yield_plot is accepted" in none.stderr
+    assert here("forms", "aggregate", "segment_visit", *of_round).returncode == 2
+
+
 def test_what_is_withdrawn_marks_the_figures(fresh, here, tmp_path: Path) -> None:
     prepared = fresh()
     of_round = ("--survey", prepared.survey)
