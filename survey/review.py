@@ -192,20 +192,20 @@ class ReviewLog:
 
     def reviews(self, form_id: str) -> list[Review]:
         """Every submission of a form and its decisions, in order of instanceID; without flags."""
+        return sorted(self.iter_reviews(form_id), key=lambda review: review.instance_id)
+
+    def iter_reviews(self, form_id: str) -> Iterator[Review]:
+        """The same one after the other, in an order that only the instanceIDs decide."""
         decisions = self._decisions(form_id)
-        found = []
-        for stored in self._store.stored(form_id):
+        for stored in self._store.iter_stored(form_id):
             original = stored.submission
             own = tuple(decisions.get(instance_key(original.instance_id), ()))
-            found.append(
-                Review(
-                    original=original,
-                    submission=_corrected(original, own),
-                    received_at=stored.received_at,
-                    decisions=own,
-                )
+            yield Review(
+                original=original,
+                submission=_corrected(original, own),
+                received_at=stored.received_at,
+                decisions=own,
             )
-        return found
 
     def decide(
         self,

@@ -18,15 +18,16 @@ forms = typer.Typer(help="Forms and submissions of field teams.", no_args_is_hel
 @forms.command("import")
 def forms_import(
     files: Annotated[
-        list[Path], typer.Argument(help="XForm XML, CSV, XLSX or JSON files, or folders.")
+        list[Path], typer.Argument(help="XForm XML, CSV, XLSX, ZIP or JSON files, or folders.")
     ],
     survey: SurveyPath = Path("survey.toml"),
     mapping: Annotated[
         Path | None,
-        typer.Option(help="TOML that names the columns of a plain table (docs/forms.md)."),
+        typer.Option(help="TOML that says which column is which question (docs/forms.md)."),
     ] = None,
     report: Annotated[
-        Path | None, typer.Option(help="Write the problems found as a sheet to correct by.")
+        Path | None,
+        typer.Option(help="Write an .xlsx: the problems, and refused rows to correct and import."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -34,20 +35,33 @@ def forms_import(
     from datetime import UTC, datetime
 
     from survey.errors import ConfigError, SurveyError
-    from survey.forms import SubmissionStore, report_json, report_workbook
+    from survey.forms import (
+        ParsedFile,
+        SubmissionStore,
+        parse_submissions,
+        read_mapping,
+        report_json,
+        report_workbook,
+    )
     from survey.rounds import read_round
 
     if report is not None and report.suffix.lower() != ".xlsx":
         raise ConfigError(f"--report {report} is no .xlsx; give the sheet a name such as r.xlsx")
     how = None if mapping is None else read_text(mapping)
     store = SubmissionStore(read_round(survey).submissions_folder)
-    reports = [
-        store.import_file(path.name, read_bytes(path), received_at=datetime.now(UTC), mapping=how)
-        for path in each_file(files)
-    ]
+    reports = []
+    refused: dict[str, ParsedFile] = {}
+    for path in each_file(files):
+        data = read_bytes(path)
+        now = datetime.now(UTC)
+        done = store.import_file(path.name, data, received_at=now, mapping=how)
+        reports.append(done)
+        if report is not None and not done.accepted:
+            rule = None if how is None else read_mapping(how)
+            refused[done.sha256] = parse_submissions(path.name, data, mapping=rule)
     if report is not None:
         try:
-            report.write_bytes(report_workbook(reports))
+            report.write_bytes(report_workbook(reports, refused))
         except OSError as error:
             raise SurveyError(f"{report} cannot be written: {error.strerror}") from error
     if as_json:
@@ -124,6 +138,46 @@ def forms_status(
             f"{row['observer_code']:<12} {row['visits']:>6} {row['days']:>5}  "
             f"{row['first_day']}  {row['last_day']}"
         )
+
+
+@forms.command("rebuild")
+def forms_rebuild(
+    survey: SurveyPath = Path("survey.toml"),
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder to replace (restricted/rows of the round if not given)."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write the tables of villages, households, plots, prices ... from what arrived.
+
+    They hold positions and single households: restricted, folder of mode 0700. The same
+    submissions give the same bytes.
+    """
+    from survey.flattening import flatten_store
+    from survey.forms import SubmissionStore
+    from survey.forms.located import Locator
+    from survey.readers import read_districts, read_frame
+    from survey.rounds import read_round
+
+    declared = read_round(survey)
+    where = declared.locate
+    districts = read_districts(where(declared.inputs.districts), declared.columns.districts)
+    frame = read_frame(where(declared.inputs.frame), districts)
+    folder = out or declared.output_folder / "restricted" / "rows"
+    tables = flatten_store(
+        SubmissionStore(declared.submissions_folder),
+        folder,
+        districts=Locator(districts, "district_pcode"),
+        segments=Locator(frame, "segment_id"),
+    )
+    if as_json:
+        told = [{"table": t.name, "rows": t.n_rows, "sha256": t.sha256} for t in tables]
+        typer.echo(json.dumps({"folder": str(folder), "tables": told}, indent=2))
+        return
+    for table in tables:
+        typer.echo(f"{table.name:<14} {table.n_rows:>8}")
+    typer.echo(f"written to {folder}")
 
 
 @forms.command("list")

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from survey.errors import FormError
-from survey.forms.records import Submission
+from survey.forms.records import OUTER, Submission, entry_places, repeat_of
 
 __all__ = ["flatten_repeats", "repeat_rows"]
 
@@ -88,15 +88,14 @@ def repeat_rows(submissions: Sequence[Submission], repeat: str) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        `row_key`, `parent_key` (the instanceID), then the answers as they were written.
+        `row_key`, `parent_key` (the instanceID, or the key of the entry it stands in), then the
+        answers as they were written.
     """
-    rows = [
-        {
-            "row_key": f"{submission.instance_id}/{repeat}[{number}]",
-            "parent_key": submission.instance_id,
-            **entry,
-        }
-        for submission in submissions
-        for number, entry in enumerate(submission.repeats.get(repeat, ()), start=1)
-    ]
+    rows = []
+    for submission in submissions:
+        for place, entry in entry_places(submission):
+            if repeat_of(place) == repeat:
+                key = f"{submission.instance_id}/{place.rstrip('/')}"
+                answers = {name: answer for name, answer in entry.items() if name != OUTER}
+                rows.append({"row_key": key, "parent_key": key.rpartition("/")[0], **answers})
     return pd.DataFrame(rows) if rows else pd.DataFrame(columns=["row_key", "parent_key"])

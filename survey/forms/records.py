@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
 from survey.errors import FormError
-from survey.forms.questionnaires import QUESTIONS, RENAMED
+from survey.forms.questionnaires import QUESTIONS, RENAMED, repeats_of
 from survey.forms.questions import parse_number
 
-__all__ = ["OUTER", "ParsedFile", "Problem", "Submission"]
+__all__ = ["OUTER", "ParsedFile", "Problem", "Submission", "entry_places", "repeat_of"]
 
 #: In an entry of a repeat within another: number of the outer entry it belongs to, from 1.
 OUTER = "_of"
@@ -109,6 +110,27 @@ class ParsedFile:
     submissions: tuple[Submission, ...]
     problems: tuple[Problem, ...]
     places: tuple[tuple[str, int | None], ...] = ()
+
+
+def entry_places(submission: Submission) -> Iterator[tuple[str, Mapping[str, str]]]:
+    """Each entry of a repeat with its path, such as ``plot[1]/plot_crop[2]/``.
+
+    In the order of the form: outer entries before those within them.
+    """
+    paths: dict[str, list[str]] = {"": [""]}
+    for repeat, outer in repeats_of(submission.form_id).items():
+        counts: Counter[str] = Counter()
+        paths[repeat] = []
+        for entry in submission.repeats.get(repeat, ()):
+            of = entry.get(OUTER, "1")
+            counts[of] += 1
+            paths[repeat].append(f"{paths[outer][int(of) - 1]}{repeat}[{counts[of]}]/")
+            yield paths[repeat][-1], entry
+
+
+def repeat_of(place: str) -> str:
+    """The repeat of a path of `entry_places`."""
+    return place.rstrip("/").rsplit("/", 1)[-1].partition("[")[0]
 
 
 def _written(form_id: str, answers: Mapping[str, str]) -> dict[str, str]:

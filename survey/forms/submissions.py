@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
 from survey.errors import ConfigError, FormError
 from survey.forms.decoders import read_json, read_xml
 from survey.forms.mapping import TableMapping
-from survey.forms.questionnaires import QUESTIONS, VERSIONS, repeats_of
-from survey.forms.records import OUTER, ParsedFile, Problem, Submission
+from survey.forms.questionnaires import QUESTIONS, VERSIONS
+from survey.forms.records import ParsedFile, Problem, Submission, entry_places, repeat_of
 from survey.forms.tables import Found, read_sheets, sheets_of
 
 __all__ = ["MAX_BYTES", "parse_submissions", "read_rows", "submission_problems"]
@@ -168,27 +168,16 @@ def submission_problems(
             "kept and read as the newest one; check its answers",
             keep=True,
         )
-    places = _places(submission)
+    places: dict[str, list[tuple[str, Mapping[str, str]]]] = defaultdict(list)
+    places[""] = [("", submission.answers)]
+    for place, answers in entry_places(submission):
+        places[repeat_of(place)].append((place, answers))
     for question in QUESTIONS[submission.form_id]:
         for place, answers in places[question.repeat]:
             answer = answers.get(question.name, "")
             found = question.fault(answer, {**submission.answers, **answers})
             if found:
                 yield fault(f"{place}{question.name}", answer, *found)
-
-
-def _places(submission: Submission) -> dict[str, list[tuple[str, Mapping[str, str]]]]:
-    """The answers outside and in each entry, with the path that stands before a question."""
-    places: dict[str, list[tuple[str, Mapping[str, str]]]] = {"": [("", submission.answers)]}
-    for repeat, outer in repeats_of(submission.form_id).items():
-        counts: Counter[str] = Counter()
-        found = places.setdefault(repeat, [])
-        for entry in submission.repeats.get(repeat, ()):
-            of = entry.get(OUTER, "1")
-            counts[of] += 1
-            above = places[outer][int(of) - 1][0]
-            found.append((f"{above}{repeat}[{counts[of]}]/", entry))
-    return places
 
 
 def _repeated(

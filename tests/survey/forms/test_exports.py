@@ -13,6 +13,7 @@ import pytest
 from survey.forms import Submission, parse_submissions, read_mapping
 from survey.forms.redaction import redact
 
+MAPPING = Path(__file__).resolve().parents[3] / "docs" / "safi-mapping.toml"
 SAFI = Path(__file__).resolve().parents[3].parent / "shared" / "data" / "safi-household-survey"
 INTERVIEW = {
     "consent": "yes",
@@ -231,62 +232,13 @@ def test_a_question_that_was_renamed_is_read_under_its_name_of_today() -> None:
     assert parsed.submissions[0].sha256 == from_phone.sha256
 
 
-MAPPING = """
-form_id = "farmer_survey"
-
-[columns]
-visit_date = "A01_interview_date"
-district_pcode = "A07_district"
-village_id = "A09_village"
-household_size = "B_no_membrs"
-meals_per_day = "G01_no_meals"
-plot_area = "D02_total_plot"
-crop_name = "D_curr_crop"
-crop_area = "D08_land_planted"
-harvest_amount = "D12_harvst_amount"
-harvest_unit = "D11_harvst_unit"
-sold_amount = "D24_amnt_sold"
-animal = "F_curr_liv"
-n_animals = "F11_no_owned"
-
-[repeats]
-plot = "D_plots"
-plot_crop = "D_crops"
-livestock = "F_liv"
-
-[constants]
-consent = "yes"
-consent_version = "SAFI-2016"
-consent_language = "other"
-sample_type = "convenience"
-area_unit = "ha"
-
-[values.crop_name]
-"maize" = "maize"
-"vegetable" = "vegetables"
-"tomatoes" = "vegetables"
-"beans" = "beans"
-"*" = "other"
-
-[values.harvest_unit]
-"bags" = "bag"
-"*" = "other"
-
-[values.animal]
-"cows" = "cattle"
-"oxen" = "cattle"
-"goats" = "goat"
-"pigs" = "pig"
-"poultry" = "poultry"
-"*" = "other"
-"""
-
-
 @pytest.mark.shared_data
 @pytest.mark.skipif(not SAFI.is_dir(), reason="../shared/data/safi-household-survey is not here")
 def test_real_interviews_of_another_form_come_in_by_a_mapping() -> None:
     data = (SAFI / "SAFI.json").read_bytes()
-    parsed = parse_submissions("SAFI.json", data, mapping=read_mapping(MAPPING))
+    parsed = parse_submissions(
+        "SAFI.json", data, mapping=read_mapping(MAPPING.read_text(encoding="utf-8"))
+    )
     assert [str(problem) for problem in parsed.problems] == []
     assert len(parsed.submissions) == 131
     assert sum(len(s.repeats.get("plot", ())) for s in parsed.submissions) == 292
