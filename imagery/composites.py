@@ -15,6 +15,8 @@ Bools = npt.NDArray[np.bool_]
 
 # Above this many pictures sorting is faster than exchanging neighbours.
 _MOST_EXCHANGED = 10
+# Gaps are filled a few rows at a time: what is needed on the way stays small.
+_ROWS = 64
 
 
 class Composite(StrEnum):
@@ -92,6 +94,12 @@ def fill_gaps(values: Floats, clear: Bools, days: npt.NDArray[np.float32]) -> No
     days : float32 array (steps,)
         At the ends of the season the nearest clear step stands in.
     """
+    for first in range(0, clear.shape[1], _ROWS):
+        rows = slice(first, first + _ROWS)
+        _fill(values[:, :, rows], clear[:, rows], days)
+
+
+def _fill(values: Floats, clear: Bools, days: npt.NDArray[np.float32]) -> None:
     n = len(days)
     step = np.arange(n, dtype=np.int16)[:, None, None]
     before = np.maximum.accumulate(np.where(clear, step, np.int16(-1)), axis=0)

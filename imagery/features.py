@@ -26,6 +26,7 @@ __all__ = [
     "block_features",
     "block_size_for",
     "feature_names",
+    "step_names",
 ]
 
 #: Layers of `BlockFeatures.summary`: clear dates in the season (254 and more as 254), share of
@@ -38,7 +39,7 @@ Bools = npt.NDArray[np.bool_]
 # Divisors of the tiles on disk, so that none is read or written in parts by two rows of blocks.
 _BLOCK_SIZES = (512, 256, 128, 64)
 _MOST_COUNTED = 254
-_BLOCK_BYTES = 640 * 2**20
+_BLOCK_BYTES = 660 * 2**20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +122,7 @@ def feature_names(stack: SceneStack, spec: FeatureSpec) -> tuple[str, ...]:
     features, and their importance is reported by step and by what they are.
     """
     bands = stack.bands
-    steps = _step_names(stack, spec)
+    steps = step_names(stack, spec)
     names = [f"{step} {name}" for step in steps for name in (*bands, *spec.indices)]
     names += [f"{name}_{number}" for name in spec.phenology for number in PHENOLOGY]
     if spec.texture is not None:
@@ -280,7 +281,8 @@ def _steps(stack: SceneStack, season: Season | None) -> tuple[list[list[int]], F
     return steps, np.array([period.centre for period in season.periods], dtype=np.float32)
 
 
-def _step_names(stack: SceneStack, spec: FeatureSpec) -> list[str]:
+def step_names(stack: SceneStack, spec: FeatureSpec) -> list[str]:
+    """Names of the steps: periods from ``p01`` on or, without a calendar, dates."""
     if spec.calendar is None:
         return [day.isoformat() for day in stack.dates]
     return [f"p{number:02d}" for number in range(1, len(spec.calendar) + 1)]
@@ -339,13 +341,12 @@ def block_size_for(stack: SceneStack, spec: FeatureSpec) -> int:
     A block smaller than the tiles on disk reads each of them several times, so it is made
     smaller only where memory demands it.
     """
-    steps = _step_names(stack, spec)
+    steps = step_names(stack, spec)
     n_seasons = 1 if spec.calendar is None else 1 + len(spec.calendar.strata)
     # Where seasons meet, two sets of features live at once.
     pixel = 4 * len(feature_names(stack, spec)) * min(n_seasons, 2)
-    # Counts of each step and the positions of its neighbours; a curve; the dates of a step,
-    # as stored, as reflectance, and in order.
-    pixel += 10 * len(steps) + (12 * len(steps) if spec.phenology else 0)
+    # Counts of each step; a curve; the dates of a step, as stored, as reflectance, and in order.
+    pixel += 3 * len(steps) + (12 * len(steps) if spec.phenology else 0)
     pixel += 14 * len(stack.bands) * _most_dates(stack, spec)
     reach = 0 if spec.texture is None else spec.texture.radius
     for size in _BLOCK_SIZES:

@@ -120,7 +120,7 @@ class CogWriter:
     grid : Grid
     bands : sequence of str
         Band descriptions, in order.
-    nodata : int
+    nodata : float
     colours : mapping of value to (red, green, blue, alpha), optional
         Colour table of a single-band class map.
     tags : mapping of str, optional
@@ -141,7 +141,7 @@ class CogWriter:
         grid: Grid,
         *,
         bands: Sequence[str],
-        nodata: int,
+        nodata: float,
         colours: Mapping[int, tuple[int, int, int, int]] | None = None,
         tags: Mapping[str, str] | None = None,
         dtype: str = "uint8",
@@ -155,7 +155,7 @@ class CogWriter:
         self._nodata = nodata
         self._colours = dict(colours or {})
         self._tags = dict(tags or {})
-        self._dtype = dtype
+        self.dtype = dtype
         self._is_categorical = is_categorical or bool(self._colours)
 
     def __enter__(self) -> CogWriter:
@@ -173,7 +173,7 @@ class CogWriter:
                 width=self._grid.shape[1],
                 height=self._grid.shape[0],
                 count=len(self._bands),
-                dtype=self._dtype,
+                dtype=self.dtype,
                 crs=self._grid.crs.to_wkt(),
                 transform=self._grid.transform,
                 nodata=self._nodata,

@@ -13,6 +13,7 @@ import secrets
 import shutil
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -50,7 +51,7 @@ class FinishedWindows:
     def __len__(self) -> int:
         return sum(1 for _ in self._folder.glob("*.window"))
 
-    def get(self, number: int) -> npt.NDArray[np.uint8] | None:
+    def get(self, number: int) -> npt.NDArray[Any] | None:
         """Pixels of a finished window; None where it is still to be made, or was damaged."""
         try:
             content = self._file(number).read_bytes()
@@ -59,10 +60,10 @@ class FinishedWindows:
         digest, packed = content[:_DIGEST], content[_DIGEST:]
         if hashlib.sha256(packed).digest() != digest:
             return None
-        pixels: npt.NDArray[np.uint8] = np.load(io.BytesIO(zlib.decompress(packed)))
+        pixels: npt.NDArray[Any] = np.load(io.BytesIO(zlib.decompress(packed)))
         return pixels
 
-    def put(self, number: int, pixels: npt.NDArray[np.uint8]) -> None:
+    def put(self, number: int, pixels: npt.NDArray[Any]) -> None:
         """Keep the pixels of a window.
 
         Raises

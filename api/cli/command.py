@@ -12,7 +12,7 @@ from api.cli.database import database
 from api.cli.devices import collect, devices
 from api.cli.estimate import estimate
 from api.cli.forms import forms
-from api.cli.imagery import classify, scenes, train, zonal
+from api.cli.imagery import classify, features, scenes, train, zonal
 from api.cli.privacy import photos, purge, withdraw
 from api.cli.review import review
 from api.cli.rounds import load, run
@@ -41,6 +41,7 @@ app.add_typer(forms, name="forms")
 app.add_typer(devices, name="devices")
 app.command()(collect)
 app.add_typer(scenes, name="scenes")
+app.command()(features)
 app.command()(train)
 app.command()(classify)
 app.command()(zonal)

@@ -11,7 +11,7 @@ import typer
 from api.cli.options import AsJson
 from api.cli.terminal import progress_bars
 
-__all__ = ["classify", "scenes", "train", "zonal"]
+__all__ = ["classify", "features", "scenes", "train", "zonal"]
 
 scenes = typer.Typer(help="Scenes: what a folder holds, and how they come in.")
 
@@ -149,6 +149,36 @@ def classify(
     with progress_bars() as progress:
         class_map = write_maps(declared, fitted, to, progress, keep=to / ".windows")
     typer.echo(f"{class_map}\n{class_map.with_name('probability.tif')}")
+
+
+def features(
+    survey: SurveyArgument,
+    to: Annotated[Path, typer.Option("--to", help="Folder that receives the rasters.")],
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--only",
+            help="composites, indices, phenology, texture, terrain or observations; may be "
+            "given several times. All by default.",
+        ),
+    ] = None,
+) -> None:
+    """Write features as rasters: to look at, and composites to be read as scenes.
+
+    Goes on where a killed one stopped; what stands already is not made again.
+    """
+    from api.pipeline import write_features
+    from imagery.layers import KINDS
+    from survey.rounds import read_round
+
+    declared = read_round(survey)
+    to.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with progress_bars() as progress:
+        paths = write_features(
+            declared, to, progress, kinds=tuple(only or KINDS), keep=to / ".windows"
+        )
+    for path in paths:
+        typer.echo(str(path))
 
 
 def zonal(

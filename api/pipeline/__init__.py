@@ -5,6 +5,7 @@ Nothing appears under the output folder until everything succeeded.
 """
 
 from api.pipeline.estimates import reference_sample, segment_frame
+from api.pipeline.features import write_features
 from api.pipeline.hectares import Progress, classify, segment_map_table, train
 from api.pipeline.inputs import Inputs, read_inputs, training_of
 from api.pipeline.run import RunResult, run_round
@@ -21,4 +22,5 @@ __all__ = [
     "segment_map_table",
     "train",
     "training_of",
+    "write_features",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from imagery.calendars import Calendar, Season, Step, Zones
@@ -9,12 +10,15 @@ from imagery.catalog import SceneStack, read_scenes
 from imagery.composites import Composite
 from imagery.features import FeatureSpec
 from imagery.grid import Grid
+from imagery.layers import write_layers
 from imagery.terrain import Elevation
 from imagery.texture import Texture
 from survey.readers import read_shapes
 from survey.rounds import CalendarSection, Round
 
-__all__ = ["round_features"]
+__all__ = ["round_features", "write_features"]
+
+Progress = Callable[[str, int, int], None]
 
 _STRATUM = "stratum_id"
 
@@ -48,6 +52,21 @@ def round_features(declared: Round) -> tuple[SceneStack, FeatureSpec]:
         elevation=elevation,
     )
     return stack, spec
+
+
+def write_features(
+    declared: Round, folder: Path, progress: Progress, *, kinds: Collection[str], keep: Path
+) -> tuple[Path, ...]:
+    """Write the features of a round as rasters; finished windows are kept until all is whole."""
+    stack, spec = round_features(declared)
+    return write_layers(
+        stack,
+        spec,
+        folder,
+        kinds=kinds,
+        keep=keep,
+        progress=lambda done, total: progress("Features", done, total),
+    )
 
 
 def _calendar(settings: CalendarSection, layer: Path, grid: Grid) -> Calendar:

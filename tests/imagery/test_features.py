@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from datetime import date, timedelta
+from datetime import date
 from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
 import pytest
-import rasterio
 import shapely
-from conftest_scenes import write_scene
+from conftest_scenes import dated, landscape, write_scene
 
 from imagery.calendars import Calendar, Season, Step, Zones
 from imagery.catalog import SceneStack, read_scenes
@@ -19,16 +17,9 @@ from imagery.composites import Composite
 from imagery.errors import SceneError
 from imagery.features import BlockFeatures, FeatureSpec, block_features, feature_names
 from imagery.grid import Block
-from imagery.terrain import Elevation
 from imagery.texture import Texture
 
 WINTER = Season(start=date(2026, 1, 1), end=date(2026, 3, 31), step=Step.MONTH)
-
-
-def dated(sidecar: Path, day: str) -> None:
-    """Give a scene another date than its file name says."""
-    meta = json.loads(sidecar.read_text())
-    sidecar.write_text(json.dumps({**meta, "date": day}))
 
 
 def series(folder: Path, levels: dict[str, int], hidden: tuple[str, ...] = ()) -> SceneStack:
@@ -144,45 +135,6 @@ def test_the_cloud_buffer_is_a_disc_in_metres_across_block_edges(tmp_path: Path)
             block_features(stack, spec, block).is_observed,
             whole.is_observed[top:bottom, left:right],
         )
-
-
-def landscape(folder: Path) -> tuple[SceneStack, FeatureSpec]:
-    """Random land with clouds, and a spec that asks for everything there is."""
-    rng = np.random.default_rng(11)
-    start = date(2025, 11, 3)
-    for number in range(9):
-        mask = (rng.random((45, 60)) < 0.25).astype(int)
-        sidecar = write_scene(folder, number, rng.integers(0, 5000, (6, 45, 60)), mask)
-        dated(sidecar, (start + timedelta(days=13 * number)).isoformat())
-    stack = read_scenes(folder)
-    t = stack.grid.transform
-    dem = folder / "dem"
-    dem.mkdir()
-    with rasterio.open(
-        dem / "dem.tif", "w", driver="GTiff", width=40, height=40, count=1, dtype="float32",
-        crs="EPSG:32647", transform=type(t)(27.0, 0, t.c - 100, 0, -27.0, t.f + 100),
-    ) as out:  # fmt: skip
-        out.write(rng.random((1, 40, 40), dtype=np.float32) * 500)
-    layer = gpd.GeoDataFrame(
-        {"stratum_id": ["south"]},
-        geometry=[shapely.Point(500_250, 2_299_750).buffer(170.0)],
-        crs=32647,
-    )
-    calendar = Calendar(
-        season=Season(start=date(2025, 12, 1), end=date(2026, 1, 31)),
-        strata=(("south", Season(start=date(2025, 11, 1), end=date(2025, 12, 31))),),
-        zones=Zones.of(layer, "stratum_id", stack.grid),
-    )
-    return stack, FeatureSpec(
-        indices=("ndvi", "ndmi"),
-        min_clear=2,
-        calendar=calendar,
-        max_gap_days=40,
-        cloud_buffer_m=12.0,
-        phenology=("ndvi", "savi"),
-        texture=Texture(bands=("green", "ndvi"), window=5, levels=8),
-        elevation=Elevation.of(dem / "dem.tif"),
-    )
 
 
 def test_features_do_not_depend_on_how_the_grid_is_cut(tmp_path: Path) -> None:
