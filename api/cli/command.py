@@ -10,6 +10,7 @@ import typer
 from api.cli.aggregate import aggregate
 from api.cli.database import database
 from api.cli.devices import collect, devices
+from api.cli.encryption import register as register_encryption
 from api.cli.estimate import estimate
 from api.cli.forms import forms
 from api.cli.imagery import classify, features, scenes, train, zonal
@@ -37,6 +38,7 @@ forms.add_typer(review, name="review")
 forms.command()(withdraw)
 forms.command()(aggregate)
 forms.command()(photos)
+register_encryption(forms)
 app.add_typer(forms, name="forms")
 app.add_typer(devices, name="devices")
 app.command()(collect)

@@ -26,6 +26,12 @@ def devices_add(
     url: Annotated[str, typer.Option(help="Address that the phone reaches, https://...")],
     qr: Annotated[Path, typer.Option(help="PNG that receives the code to scan in ODK Collect.")],
     survey: SurveyPath = Path("survey.toml"),
+    plain_lan: Annotated[
+        bool,
+        typer.Option(
+            "--plain-lan", help="It sends by http:// on a closed network: encrypted forms only."
+        ),
+    ] = False,
 ) -> None:
     """Register a phone and write the code that sets it up.
 
@@ -38,12 +44,19 @@ def devices_add(
     from survey.forms import collect_settings
     from survey.rounds import read_round
 
-    if not url.startswith(("https://", "http://127.0.0.1", "http://localhost")):
-        raise ConfigError(f"--url {url} is no https address: phones send their secret with it")
+    is_plain = url.startswith("http://")
+    here = url.startswith(("http://127.0.0.1", "http://localhost"))
+    if plain_lan and not is_plain:
+        raise ConfigError(f"--plain-lan is for an http:// address, and --url is {url}")
+    if not plain_lan and not here and not url.startswith("https://"):
+        raise ConfigError(
+            f"--url {url} is no https address: phones send their secret with it; on a closed "
+            "network without TLS give --plain-lan"
+        )
     if qr.suffix.lower() != ".png":
         raise ConfigError(f"--qr {qr} is no .png; give the picture a name such as phone.png")
     declared = read_round(survey)
-    device, secret = _registry(survey).add(label, now=datetime.now(UTC))
+    device, secret = _registry(survey).add(label, now=datetime.now(UTC), plain_lan=plain_lan)
     admin_password = secrets.token_urlsafe(6)
     content = collect_settings(
         url=url,
@@ -103,37 +116,55 @@ def collect(
         Path | None, typer.Option(help="PEM chain that phones trust.")
     ] = None,
     tls_key: Annotated[Path | None, typer.Option(help="PEM key of the certificate.")] = None,
+    plain_lan: Annotated[
+        bool,
+        typer.Option(
+            "--plain-lan", help="Closed network without TLS: Digest, and encrypted forms only."
+        ),
+    ] = False,
+    phone_gb: Annotated[
+        float, typer.Option(min=0.0, help="What one phone may send in all, GB.")
+    ] = 20.0,
+    total_gb: Annotated[
+        float, typer.Option(min=0.0, help="What all phones may send in all, GB.")
+    ] = 1000.0,
 ) -> None:
     """Receive submissions of phones (OpenRosa) until Ctrl-C.
 
     Nothing but forms and submissions is served: no map, no figures.
     """
-    import uvicorn
-
-    from api.collect import create_collector, refuse_plain_bind
+    from api.collect import collector_server, create_collector, refuse_plain_bind
+    from api.routes.receiving import Limits
     from survey.errors import ConfigError
+    from survey.forms import PublishedForms
     from survey.rounds import read_round
 
     if (tls_certificate is None) != (tls_key is None):
         raise ConfigError("give --tls-certificate and --tls-key together")
-    refuse_plain_bind(host, has_tls=tls_key is not None)
+    if plain_lan and tls_key is not None:
+        raise ConfigError("--plain-lan is for a network without TLS; leave the certificate away")
+    refuse_plain_bind(host, has_tls=tls_key is not None, plain_lan=plain_lan)
     for path in filter(None, (tls_certificate, tls_key)):
         if not path.is_file():
             raise ConfigError(f"{path} does not exist; give the PEM file of the certificate")
-    app = create_collector(read_round(survey).submissions_folder)
+    folder = read_round(survey).submissions_folder
+    if plain_lan and PublishedForms(folder).public_key() is None:
+        raise ConfigError(
+            "--plain-lan takes encrypted forms only, and the round has no key: see "
+            "adsurvey forms keys and adsurvey forms publish --public-key"
+        )
+    limits = Limits(phone_bytes=int(phone_gb * 1e9), total_bytes=int(total_gb * 1e9))
+    app = create_collector(folder, plain_lan=plain_lan, limits=limits)
     scheme = "https" if tls_key else "http"
     typer.echo(f"Receiving on {scheme}://{host}:{port}  (Ctrl-C ends)", err=True)
-    uvicorn.run(
+    collector_server(
         app,
         host=host,
         port=port,
-        log_level="warning",
-        ssl_certfile=tls_certificate,
-        ssl_keyfile=tls_key,
-        # Only a proxy on this machine may say that its side was https.
-        forwarded_allow_ips="127.0.0.1,::1",
-        server_header=False,
-    )
+        tls_certificate=tls_certificate,
+        tls_key=tls_key,
+        limits=limits,
+    ).run()
 
 
 def _registry(survey: Path) -> DeviceRegistry:

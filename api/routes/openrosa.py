@@ -6,229 +6,359 @@ before a phone gets the answer that lets it delete its copy.
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hashlib
+import asyncio
+import errno
 import logging
-import re
-from collections.abc import AsyncGenerator, Mapping
-from dataclasses import dataclass
+import os
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Any
 from xml.sax.saxutils import escape
 
-from fastapi import APIRouter, Depends, Header, HTTPException, Request, Response
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import FileResponse, Response
+from starlette.routing import Route
 
+from api.routes.phones import PhoneGate
+from api.routes.receiving import Limits, Parts, RefusedBodyError, receive
+from survey.errors import FormError
 from survey.forms import (
     Delivery,
     Device,
-    DeviceRegistry,
+    ImportReport,
+    PublishedForm,
+    PublishedForms,
     SubmissionStore,
-    form_ids,
     parse_submissions,
-    xform_xml,
+    read_sealed,
 )
 
-__all__ = ["MAX_BYTES", "Form", "openrosa_router", "published_forms"]
+__all__ = ["OpenRosa"]
 
-#: One request: a submission with its photos. Phones split what is larger.
-MAX_BYTES = 60_000_000
-_MAX_FILES = 60
-_XML_PART = "xml_submission_file"
-_HEADERS = {
-    "X-OpenRosa-Version": "1.0",
-    "X-OpenRosa-Accept-Content-Length": str(MAX_BYTES),
-    "Cache-Control": "no-store",
-}
-_CHALLENGE = {**_HEADERS, "WWW-Authenticate": 'Basic realm="survey", charset="UTF-8"'}
+#: Longer answers are checked in a thread, so that others are not kept waiting.
+_LARGE_XML = 100_000
+_MAX_TOGETHER = 64
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 _log = logging.getLogger("adsurvey")
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Form:
-    """One form as phones get it."""
-
-    form_id: str
-    title: str
-    version: str
-    xml: bytes
-
-    @property
-    def md5(self) -> str:
-        """Digest by which a phone knows that it holds this very form; no protection."""
-        return hashlib.md5(self.xml, usedforsecurity=False).hexdigest()
+Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-def published_forms() -> dict[str, Form]:
-    """Every form of the survey; converted once, which takes a second or two."""
-    found = {}
-    for form_id in form_ids():
-        text = xform_xml(form_id)
-        title = re.search(r"<h:title>([^<]*)</h:title>", text)
-        version = re.search(rf'id="{form_id}"[^>]*\bversion="([^"]*)"', text)
-        found[form_id] = Form(
-            form_id=form_id,
-            title=title[1] if title else form_id,
-            version=version[1] if version else "",
-            xml=text.encode(),
-        )
-    return found
-
-
-def openrosa_router(
-    store: SubmissionStore, devices: DeviceRegistry, forms: Mapping[str, Form]
-) -> APIRouter:
-    """Router of `/formList`, `/forms/{form_id}.xml` and `/submission`.
+class OpenRosa:
+    """Routes of `/formList`, `/forms/...` and `/submission`.
 
     Parameters
     ----------
     store : SubmissionStore
         Of the round that collects.
-    devices : DeviceRegistry
-        Phones that may send.
-    forms : mapping of form_id to Form
+    forms : PublishedForms
+    gate : PhoneGate
+        Knows the phones that may send.
+    limits : Limits
+    plain_lan : bool
+        Without TLS: show and take encrypted forms only.
     """
 
-    def phone(request: Request, authorization: Annotated[str | None, Header()] = None) -> None:
-        name, secret = _basic(authorization or "")
-        device = devices.check(name, secret)
-        if device is None:
-            raise HTTPException(401, "this phone is not known here", headers=_CHALLENGE)
-        request.state.device = device
+    def __init__(
+        self,
+        store: SubmissionStore,
+        forms: PublishedForms,
+        gate: PhoneGate,
+        *,
+        limits: Limits,
+        plain_lan: bool,
+    ) -> None:
+        self._store = store
+        self._forms = forms
+        self._gate = gate
+        self._limits = limits
+        self._plain_lan = plain_lan
+        self._used: Counter[str] = Counter()
+        self._waiting: list[tuple[Delivery, asyncio.Future[ImportReport]]] = []
+        self._writer: asyncio.Task[None] | None = None
+        self._headers = {
+            "X-OpenRosa-Version": "1.0",
+            "X-OpenRosa-Accept-Content-Length": str(limits.request_bytes),
+            "Cache-Control": "no-store",
+        }
 
-    router = APIRouter(dependencies=[Depends(phone)])
+    def start(self) -> None:
+        """Count what every phone has sent before."""
+        self._store.clear_incoming()
+        self._used = self._store.sent_bytes()
 
-    @router.get("/formList")
-    def form_list(request: Request) -> Response:
+    def routes(self) -> list[Route]:
+        """Everything that is served, each behind the gate."""
+        form = "/forms/{form_id}/{number:int}"
+        return [
+            Route("/formList", self._guarded(self._form_list), methods=["GET"]),
+            Route("/forms/{form_id}.xml", self._guarded(self._newest_xml), methods=["GET"]),
+            Route(form + ".xml", self._guarded(self._form_xml), methods=["GET"], name="form"),
+            Route(
+                form + "/manifest", self._guarded(self._manifest), methods=["GET"], name="manifest"
+            ),
+            Route(
+                form + "/media/{name}", self._guarded(self._media), methods=["GET"], name="media"
+            ),
+            Route("/submission", self._guarded(self._before), methods=["GET"]),
+            Route("/submission", self._guarded(self._submission), methods=["POST"]),
+        ]
+
+    def _guarded(self, endpoint: Endpoint) -> Endpoint:
+        """Answer known phones only."""
+
+        async def answer(request: Request) -> Response:
+            client = request.client.host if request.client else ""
+            device, is_stale = self._gate.phone(
+                request.headers.get("authorization", ""),
+                method=request.method,
+                target=_target(request),
+                client=client,
+            )
+            if device is None:
+                refusal = self._message("this phone is not known here", 401)
+                for challenge in self._gate.challenges(client, is_stale=is_stale):
+                    refusal.headers.append("WWW-Authenticate", challenge)
+                return refusal
+            request.state.device = device
+            return await endpoint(request)
+
+        return answer
+
+    async def _form_list(self, request: Request) -> Response:
         """The forms, each with the digest by which a phone sees that it is new."""
+        wanted = request.query_params.get("formID", "")
+        is_verbose = request.query_params.get("verbose", "").lower() == "true"
+        if request.query_params.get("listAllVersions", "").lower() == "true":
+            forms = [f for f in self._forms.all() if f.is_encrypted or not self._plain_lan]
+        else:
+            forms = self._forms.newest(only_encrypted=self._plain_lan)
         rows = "".join(
-            f"<xform><formID>{escape(form.form_id)}</formID><name>{escape(form.title)}</name>"
-            f"<version>{escape(form.version)}</version><hash>md5:{form.md5}</hash>"
-            f"<downloadUrl>{escape(str(request.url_for('form_xml', form_id=form.form_id)))}"
-            "</downloadUrl></xform>"
-            for form in forms.values()
+            _form_row(request, form, is_verbose)
+            for form in forms
+            if not wanted or form.form_id == wanted
         )
-        return _xml(f'<xforms xmlns="http://openrosa.org/xforms/xformsList">{rows}</xforms>', 200)
+        return self._xml(f'<xforms xmlns="http://openrosa.org/xforms/xformsList">{rows}</xforms>')
 
-    @router.get("/forms/{form_id}.xml")
-    def form_xml(form_id: str) -> Response:
-        """One form."""
-        if form_id not in forms:
-            raise HTTPException(404, "no such form", headers=_HEADERS)
-        return Response(forms[form_id].xml, media_type="text/xml", headers=_HEADERS)
+    async def _newest_xml(self, request: Request) -> Response:
+        """The newest version of a form."""
+        for form in self._forms.newest(only_encrypted=self._plain_lan):
+            if form.form_id == request.path_params["form_id"]:
+                return self._file(form)
+        return self._message("no such form", 404)
 
-    @router.head("/submission")
-    def before_submission(request: Request) -> Response:
+    async def _form_xml(self, request: Request) -> Response:
+        """One version of a form."""
+        form = self._find(request)
+        return self._message("no such form", 404) if form is None else self._file(form)
+
+    async def _manifest(self, request: Request) -> Response:
+        """Files that a form needs."""
+        form = self._find(request)
+        if form is None:
+            return self._message("no such form", 404)
+        rows = "".join(
+            f"<mediaFile><filename>{escape(each.name)}</filename><hash>md5:{each.md5}</hash>"
+            f"<downloadUrl>{escape(_url(request, 'media', form, name=each.name))}</downloadUrl>"
+            "</mediaFile>"
+            for each in form.media
+        )
+        space = "http://openrosa.org/xforms/xformsManifest"
+        return self._xml(f'<manifest xmlns="{space}">{rows}</manifest>')
+
+    async def _media(self, request: Request) -> Response:
+        """One file of a form."""
+        form = self._find(request)
+        for each in form.media if form else ():
+            if each.name == request.path_params["name"]:
+                return FileResponse(
+                    each.path, media_type="application/octet-stream", headers=self._headers
+                )
+        return self._message("no such file", 404)
+
+    async def _before(self, request: Request) -> Response:
         """Whether this phone may send, and how much at once."""
-        return Response(status_code=204, headers={**_HEADERS, "Location": str(request.url)})
+        where = str(request.url.replace(query=""))
+        return Response(status_code=204, headers={**self._headers, "Location": where})
 
-    @router.post("/submission")
-    async def submission(request: Request) -> Response:
+    async def _submission(self, request: Request) -> Response:
         """Take a submission and its files; the same again changes nothing."""
-        parser = MultiPartParser(
-            request.headers, _limited(request), max_files=_MAX_FILES, max_fields=20
-        )
+        device: Device = request.state.device
         try:
-            form = await parser.parse()
-        except (MultiPartException, KeyError):
-            return _message("no multipart submission", 400)
-        except _TooLargeError:
-            return _message(f"send at most {MAX_BYTES // 1_000_000} MB at once", 413)
+            self._check_space(request, device)
+            parts = await receive(request, self._store, self._limits)
+        except RefusedBodyError as refusal:
+            answer = self._message(refusal.text, refusal.status)
+            if refusal.status in (408, 413):
+                answer.headers["Connection"] = "close"  # the rest of the body is not read
+            return answer
+        except ClientDisconnect:
+            return self._message("the line was cut", 400)
+        except OSError as error:
+            return self._disk_answer(error)
         try:
-            files = [part for _, part in form.multi_items() if isinstance(part, UploadFile)]
-            xml = form.get(_XML_PART)
-            if not isinstance(xml, UploadFile):
-                return _message(f"{_XML_PART} is missing", 400)
-            attachments = [
-                (part.filename or "file", await part.read()) for part in files if part is not xml
-            ]
-            device: Device = request.state.device
-            return await run_in_threadpool(_take, store, device, await xml.read(), attachments)
+            return await self._take(device, parts)
+        except OSError as error:
+            return self._disk_answer(error)
         finally:
-            await form.close()
+            parts.discard()
 
-    return router
-
-
-def _take(
-    store: SubmissionStore, device: Device, xml: bytes, attachments: list[tuple[str, bytes]]
-) -> Response:
-    name = f"phone {device.device_id}"
-    parsed = parse_submissions(name, xml)
-    if not parsed.submissions:
-        return _message("this is no submission of a form", 400)
-    received = []
-    try:
-        for filename, data in attachments:
-            received.append(store.receive(filename))
-            received[-1].write(data)
-            received[-1].finish()
+    async def _take(self, device: Device, parts: Parts) -> Response:
+        sender = f"phone {device.device_id}"
         delivery = Delivery(
-            name=name,
-            data=xml,
+            name=sender,
+            data=parts.xml,
             received_at=datetime.now(UTC),
-            sender=name,
-            parsed=parsed,
-            files=received,
+            sender=sender,
+            files=parts.files,
+            is_incomplete=parts.is_incomplete,
         )
-        (report,) = store.import_all([delivery])
-    finally:
-        for file in received:
-            file.discard()
-    if report.n_withdrawn:
-        return _message("this interview was withdrawn; nothing of it is kept", 202)
-    if not report.accepted:
-        # A phone cannot mend it and must not send it for ever: it is kept, with its faults.
-        _log.warning("submission of %s is kept for review", name)
-        return _message("received; kept for review by the coordinator", 201)
-    if report.n_conflict:
-        return _message("received before with other answers; both are kept for review", 202)
-    return _message("received", 201 if report.n_new else 202)
+        if len(parts.xml) > _LARGE_XML:
+            read = await run_in_threadpool(self._read, delivery)
+        else:
+            read = self._read(delivery)
+        if isinstance(read, Response):
+            return read
+        report = await self._store_together(read)
+        self._used[sender] += len(parts.xml) + sum(each.n_bytes for each in parts.files)
+        return self._answer(report, parts.is_incomplete, sender)
+
+    def _read(self, delivery: Delivery) -> Delivery | Response:
+        """The delivery with what it holds; or why nothing of it is kept."""
+        try:
+            sealed = read_sealed(delivery.data)
+        except FormError as error:
+            return self._message(str(error), 400)
+        if sealed is not None:
+            return replace(delivery, sealed=sealed)
+        if self._plain_lan:
+            return self._message(
+                "this network is not protected: only encrypted forms may be sent over it", 403
+            )
+        parsed = parse_submissions(delivery.name, delivery.data)
+        if not parsed.submissions:
+            return self._message("this is no submission of a form", 400)
+        return replace(delivery, parsed=parsed)
+
+    def _answer(self, report: ImportReport, is_incomplete: bool, sender: str) -> Response:
+        if report.n_withdrawn:
+            return self._message("this interview was withdrawn; nothing of it is kept", 202)
+        if not report.accepted:
+            # A phone cannot mend it and must not send it for ever: it is kept, with its faults.
+            _log.warning("submission of %s is kept for review", sender)
+            return self._message("received; kept for review by the coordinator", 201)
+        if report.n_conflict:
+            return self._message(
+                "received before with other answers; both are kept: tell the coordinator",
+                409,
+            )
+        if is_incomplete:
+            return self._message("received; more files of it are expected", 202)
+        return self._message("received", 201 if report.n_new else 202)
+
+    async def _store_together(self, delivery: Delivery) -> ImportReport:
+        """Store a delivery with those that come at the same time: they share a flush."""
+        done: asyncio.Future[ImportReport] = asyncio.get_running_loop().create_future()
+        self._waiting.append((delivery, done))
+        if self._writer is None:
+            self._writer = asyncio.create_task(self._write())
+        return await done
+
+    async def _write(self) -> None:
+        try:
+            while self._waiting:
+                batch = self._waiting[:_MAX_TOGETHER]
+                del self._waiting[:_MAX_TOGETHER]
+                await self._write_batch(batch)
+        finally:
+            self._writer = None
+
+    async def _write_batch(
+        self, batch: Sequence[tuple[Delivery, asyncio.Future[ImportReport]]]
+    ) -> None:
+        deliveries = [delivery for delivery, _ in batch]
+        try:
+            reports = await run_in_threadpool(self._store.import_all, deliveries)
+        except Exception as error:
+            if len(batch) == 1:
+                batch[0][1].set_exception(error)
+                return
+            for each in batch:  # the fault of one must not be that of all
+                await self._write_batch([each])
+            return
+        for (_, done), report in zip(batch, reports, strict=True):
+            done.set_result(report)
+
+    def _check_space(self, request: Request, device: Device) -> None:
+        declared = request.headers.get("content-length", "")
+        expected = int(declared) if declared.isdecimal() else 0
+        if self._used[f"phone {device.device_id}"] + expected > self._limits.phone_bytes:
+            raise RefusedBodyError(507, "this phone has sent its share; tell the coordinator")
+        if self._used.total() + expected > self._limits.total_bytes:
+            raise RefusedBodyError(507, "the server has no room left; tell the coordinator")
+        folder = self._store.folder if self._store.folder.exists() else self._store.folder.parent
+        disk = os.statvfs(folder)
+        if disk.f_bavail * disk.f_frsize < self._limits.reserve_bytes + expected:
+            raise OSError(errno.ENOSPC, "reserve reached")
+
+    def _disk_answer(self, error: OSError) -> Response:
+        """The phone keeps its copy and comes again."""
+        if error.errno in _NO_SPACE:
+            _log.error("the disk is full: submissions are refused until there is space")
+            return self._message("the server's disk is full; it is tried again later", 507)
+        _log.error("the disk failed: %s", errno.errorcode.get(error.errno or 0, "unknown"))
+        return self._message("the server could not store it; it is tried again later", 503)
+
+    def _find(self, request: Request) -> PublishedForm | None:
+        wanted = (request.path_params["form_id"], request.path_params["number"])
+        for form in self._forms.all():
+            if (form.form_id, form.number) == wanted:
+                return form
+        return None
+
+    def _file(self, form: PublishedForm) -> Response:
+        return Response(form.path.read_bytes(), media_type="text/xml", headers=self._headers)
+
+    def _message(self, text: str, status: int) -> Response:
+        nature = "submit_success" if status < 300 else "submit_error"
+        return self._xml(
+            '<OpenRosaResponse xmlns="http://openrosa.org/http/response">'
+            f'<message nature="{nature}">{escape(text)}</message></OpenRosaResponse>',
+            status,
+        )
+
+    def _xml(self, body: str, status: int = 200) -> Response:
+        return Response(
+            f'<?xml version="1.0" encoding="UTF-8"?>\n{body}',
+            status,
+            media_type="text/xml",
+            headers=self._headers,
+        )
 
 
-class _TooLargeError(Exception):
-    """More bytes than one request may have."""
-
-
-async def _limited(request: Request) -> AsyncGenerator[bytes, None]:
-    """The body piece by piece, whatever length was declared: phones send in chunks."""
-    total = 0
-    async for piece in request.stream():
-        total += len(piece)
-        if total > MAX_BYTES:
-            raise _TooLargeError
-        yield piece
-
-
-def _basic(header: str) -> tuple[str, str]:
-    """Name and secret of an Authorization header; empty where it is none."""
-    kind, _, value = header.partition(" ")
-    if kind.lower() != "basic":
-        return "", ""
-    try:
-        name, _, secret = base64.b64decode(value, validate=True).decode().partition(":")
-    except (binascii.Error, UnicodeDecodeError):
-        return "", ""
-    return name, secret
-
-
-def _message(text: str, status: int) -> Response:
-    nature = "submit_success" if status < 300 else "submit_error"
-    return _xml(
-        '<OpenRosaResponse xmlns="http://openrosa.org/http/response">'
-        f'<message nature="{nature}">{escape(text)}</message></OpenRosaResponse>',
-        status,
+def _form_row(request: Request, form: PublishedForm, is_verbose: bool) -> str:
+    text = (
+        f"<xform><formID>{escape(form.form_id)}</formID><name>{escape(form.title)}</name>"
+        f"<version>{escape(form.version)}</version><hash>md5:{form.md5}</hash>"
     )
+    if is_verbose:
+        text += f"<descriptionText>published {escape(form.published_at)}</descriptionText>"
+    text += f"<downloadUrl>{escape(_url(request, 'form', form))}</downloadUrl>"
+    if form.media:
+        text += f"<manifestUrl>{escape(_url(request, 'manifest', form))}</manifestUrl>"
+    return f"{text}</xform>"
 
 
-def _xml(body: str, status: int) -> Response:
-    return Response(
-        f'<?xml version="1.0" encoding="UTF-8"?>\n{body}',
-        status,
-        media_type="text/xml",
-        headers=_HEADERS,
-    )
+def _url(request: Request, route: str, form: PublishedForm, **more: Any) -> str:
+    return str(request.url_for(route, form_id=form.form_id, number=form.number, **more))
+
+
+def _target(request: Request) -> str:
+    """Path and query as they were sent."""
+    raw: bytes = request.scope.get("raw_path") or request.scope["path"].encode()
+    query: bytes = request.scope["query_string"]
+    return (raw + b"?" + query if query else raw).decode("latin-1")

@@ -6,10 +6,12 @@ import hashlib
 import os
 import secrets
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from survey.forms.encryption import SealedSubmission
 from survey.forms.records import ParsedFile
 
 __all__ = ["Delivery", "IncomingFile"]
@@ -47,7 +49,8 @@ class IncomingFile:
 
     def discard(self) -> None:
         """Forget it, unless the store has taken it over."""
-        self._out.close()
+        with suppress(OSError):  # what is still in memory may not fit on a full disk
+            self._out.close()
         self.path.unlink(missing_ok=True)
 
     @property
@@ -72,6 +75,8 @@ class Delivery:
         TOML of `read_mapping` for a plain table; kept beside the raw files.
     parsed : ParsedFile or None
         What `parse_submissions` made of `data`, where the caller has done it.
+    sealed : SealedSubmission or None
+        The manifest that `data` is, where the submission is encrypted.
     files : sequence of IncomingFile
         Finished files of the one submission that `data` holds.
     is_incomplete : bool
@@ -84,5 +89,6 @@ class Delivery:
     sender: str = ""
     mapping: str | None = None
     parsed: ParsedFile | None = None
+    sealed: SealedSubmission | None = None
     files: Sequence[IncomingFile] = ()
     is_incomplete: bool = False

@@ -24,7 +24,7 @@ from pathlib import Path
 
 from survey.errors import FormError
 
-__all__ = ["Device", "DeviceRegistry", "collect_settings"]
+__all__ = ["REALM", "Device", "DeviceRegistry", "collect_settings"]
 
 _ID = re.compile(r"[a-z0-9]{8}")
 
@@ -42,6 +42,9 @@ class Device:
     secret_sha256 : str
     created_at, revoked_at : str
         ISO 8601; `revoked_at` is empty while it may send.
+    ha1_md5, ha1_sha256 : str
+        For Digest on a network without TLS (RFC 7616); empty for phones that do not need it,
+        because who reads these can send as the phone.
     """
 
     device_id: str
@@ -49,6 +52,12 @@ class Device:
     secret_sha256: str
     created_at: str
     revoked_at: str = ""
+    ha1_md5: str = ""
+    ha1_sha256: str = ""
+
+
+#: Realm of Digest; part of what is stored for a phone, so it never changes.
+REALM = "survey"
 
 
 class DeviceRegistry:
@@ -62,9 +71,18 @@ class DeviceRegistry:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        # What was read last, with the state of its file: a revocation counts at once.
+        self._known: dict[str, tuple[tuple[int, int, int], Device]] = {}
 
-    def add(self, label: str, *, now: datetime) -> tuple[Device, str]:
+    def add(self, label: str, *, now: datetime, plain_lan: bool = False) -> tuple[Device, str]:
         """Register a phone; its secret is returned once and stored nowhere.
+
+        Parameters
+        ----------
+        label : str
+        now : datetime
+        plain_lan : bool
+            It will send without TLS, by Digest.
 
         Raises
         ------
@@ -74,11 +92,15 @@ class DeviceRegistry:
         if not label.strip():
             raise FormError("a phone needs a label, such as the team that holds it")
         secret = secrets.token_urlsafe(16)
+        device_id = secrets.token_hex(4)
+        ha1 = f"{device_id}:{REALM}:{secret}".encode()
         device = Device(
-            device_id=secrets.token_hex(4),
+            device_id=device_id,
             label=label.strip(),
             secret_sha256=_digest(secret),
             created_at=now.isoformat(timespec="seconds"),
+            ha1_md5=hashlib.md5(ha1, usedforsecurity=False).hexdigest() if plain_lan else "",
+            ha1_sha256=hashlib.sha256(ha1).hexdigest() if plain_lan else "",
         )
         self._write(device)
         return device, secret
@@ -114,13 +136,25 @@ class DeviceRegistry:
         is_right = hmac.compare_digest(expected, _digest(secret))
         return device if device and is_right and not device.revoked_at else None
 
+    def sending(self, device_id: str) -> Device | None:
+        """The phone with this id if it may send; whoever asks checks what it presents."""
+        device = self._read(device_id)
+        return device if device and not device.revoked_at else None
+
     def _read(self, device_id: str) -> Device | None:
         if not _ID.fullmatch(device_id):
             return None
+        path = self._folder / f"{device_id}.json"
         try:
-            return Device(**json.loads((self._folder / f"{device_id}.json").read_text("utf-8")))
+            status = path.stat()
+            state = (status.st_ino, status.st_mtime_ns, status.st_size)
+            known = self._known.get(device_id)
+            if known is None or known[0] != state:
+                known = (state, Device(**json.loads(path.read_text("utf-8"))))
+                self._known[device_id] = known
         except FileNotFoundError:
             return None
+        return known[1]
 
     def _write(self, device: Device) -> None:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -159,12 +193,17 @@ def collect_settings(
             "form_update_mode": "match_exactly",
             "autosend": "wifi_and_cellular",
             "delete_send": True,
+            "analytics": False,
         },
         "admin": {
             "admin_pw": admin_password,
+            # What these name, the phone's user cannot change.
             "change_server": False,
-            "change_form_metadata": False,
+            "form_update_mode": False,
+            "change_autosend": False,
             "delete_after_send": False,
+            "change_form_metadata": False,
+            "analytics": False,
         },
         "project": {"name": title},
     }

@@ -4,6 +4,7 @@
 raw/<sha256>                     bytes exactly as they arrived, refused files included
 submissions/<form>/<key>.json    one file per instanceID, written once
 conflicts/<key>-<content>.json   another content under a known instanceID
+sealed/<form>/<key>.json         encrypted submissions, whose answers this program cannot read
 refused/<sha256>.json            why a file was refused
 attachments/<key>/<sha256>-<name>          files of a submission, byte for byte
 attachments/<key>/deliveries/<digest>.json which files came when, from whom
@@ -33,13 +34,14 @@ from typing import Any
 from survey.errors import ConfigError, FormError
 from survey.forms.deliveries import Delivery, IncomingFile
 from survey.forms.durable import instance_key, make_private, store_lock, to_json, write_all
+from survey.forms.encryption import SealedSubmission
 from survey.forms.mapping import read_mapping
 from survey.forms.records import ParsedFile, Problem, Submission
 from survey.forms.redaction import redact
 from survey.forms.submissions import MAX_BYTES, parse_submissions
 from survey.forms.tombstones import Tombstones
 
-__all__ = ["ImportReport", "Stored", "SubmissionStore"]
+__all__ = ["ImportReport", "Stored", "StoredSealed", "SubmissionStore", "safe_name"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +92,17 @@ class Stored:
     sender: str
     raw_sha256: str
     remarks: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredSealed:
+    """An encrypted submission, and where its files lie; None where one has not arrived."""
+
+    instance_id: str
+    raw_sha256: str
+    received_at: datetime
+    sender: str
+    files: Mapping[str, Path | None]
 
 
 class SubmissionStore:
@@ -157,40 +170,36 @@ class SubmissionStore:
         work = [_Work(delivery, self._without_withdrawn(delivery)) for delivery in deliveries]
         claims: dict[str, tuple[str, str]] = {}
         writes: list[tuple[Path, bytes | Path]] = []
-        owners: list[tuple[_Work, Submission, Path, bytes] | None] = []
+        owners: list[_Owner | None] = []
         for item in work:
             if item.is_empty:
                 continue
             plain = self._plain_writes(item)
             writes += plain
             owners += [None] * len(plain)
-            if item.is_accepted:
-                for submission in item.parsed.submissions:
-                    path = self._record_path(submission)
-                    record = _record(submission, item)
-                    writes.append((path, record))
-                    owners.append((item, submission, path, record))
+            for record in self._owned(item):
+                writes.append((record.path, record.record))
+                owners.append(record)
             if item.delivery.files:
                 attached = self._attachment_writes(item, claims)
                 writes += attached
                 owners += [None] * len(attached)
-            if item.is_accepted and len(item.parsed.submissions) == 1:
-                (only,) = item.parsed.submissions
-                claims.setdefault(only.instance_id, (only.sha256, item.delivery.sender))
+            if (mine := item.claim()) is not None:
+                claims.setdefault(mine[0], mine[1:])
         made = write_all(writes, root=self._folder)
         aside: list[tuple[Path, bytes | Path]] = []
-        for owner, is_new in zip(owners, made, strict=True):
-            if owner is None:
+        for each, is_new in zip(owners, made, strict=True):
+            if each is None:
                 continue
-            item, submission, path, record = owner
+            owner = each
             if is_new:
-                item.count["new"] += 1
-            elif _stored_sha256(path)[0] == submission.sha256:
-                item.count["known"] += 1
+                owner.item.count["new"] += 1
+            elif _stored_sha256(owner.path)[0] == owner.sha256:
+                owner.item.count["known"] += 1
             else:
-                item.count["conflict"] += 1
-                item.problems.append(_conflict(item.delivery.name, submission))
-                aside.append((self._aside_path(submission), record))
+                owner.item.count["conflict"] += 1
+                owner.item.problems.append(_conflict(owner.item.delivery.name, owner.instance_id))
+                aside.append((owner.aside, owner.record))
         if aside:
             write_all(aside, root=self._folder)
         return [item.report() for item in work]
@@ -253,7 +262,29 @@ class SubmissionStore:
         """Other contents under known instanceIDs, one by one."""
         folder = self._folder / "conflicts"
         for name in _names(folder):
-            yield _read_record(folder / name)
+            if "sealed" not in json.loads((folder / name).read_bytes()):
+                yield _read_record(folder / name)
+
+    def iter_sealed(self) -> Iterator[StoredSealed]:
+        """Encrypted submissions that are not decrypted yet, one by one."""
+        for path in sorted(self._folder.glob("sealed/*/*.json")):
+            found = json.loads(path.read_bytes())
+            about = found["sealed"]
+            if (self._folder / "submissions" / about["form_id"] / path.name).exists():
+                continue
+            mine = self._folder / "attachments" / path.stem
+            stored = {
+                each["name"]: mine / f"{each['sha256'][:16]}-{safe_name(each['name'])}"
+                for row in sorted(mine.glob("deliveries/*.json"))
+                for each in json.loads(row.read_bytes())["files"]
+            }
+            yield StoredSealed(
+                instance_id=about["instance_id"],
+                raw_sha256=found["raw_sha256"],
+                received_at=datetime.fromisoformat(found["received_at"]),
+                sender=found["sender"],
+                files={name: stored.get(name) for name in about["files"]},
+            )
 
     def raw(self, sha256: str) -> bytes:
         """Bytes as they arrived.
@@ -315,6 +346,7 @@ class SubmissionStore:
         seen: set[tuple[str, str]] = set()
         for path in (
             *self._folder.glob("submissions/*/*.json"),
+            *self._folder.glob("sealed/*/*.json"),
             *self._folder.glob("conflicts/*.json"),
             *self._folder.glob("refused/*.json"),
         ):
@@ -340,6 +372,32 @@ class SubmissionStore:
         except (FormError, ConfigError):
             return data, 0  # it is refused, and kept with the reason
 
+    def _owned(self, item: _Work) -> Iterator[_Owner]:
+        """Records of the submissions of a delivery."""
+        if not item.is_accepted:
+            return
+        if item.sealed is not None:
+            key = instance_key(item.sealed.instance_id)
+            folder = self._folder / "sealed" / form_folder(item.sealed.form_id)
+            yield _Owner(
+                item=item,
+                instance_id=item.sealed.instance_id,
+                sha256=item.digest,
+                record=_sealed_record(item.sealed, item),
+                path=folder / f"{key}.json",
+                aside=self._folder / "conflicts" / f"{key}-{item.digest[:16]}.json",
+            )
+        for submission in item.parsed.submissions:
+            key = instance_key(submission.instance_id)
+            yield _Owner(
+                item=item,
+                instance_id=submission.instance_id,
+                sha256=submission.sha256,
+                record=_record(submission, item),
+                path=self._folder / "submissions" / submission.form_id / f"{key}.json",
+                aside=self._folder / "conflicts" / f"{key}-{submission.sha256[:16]}.json",
+            )
+
     def _plain_writes(self, item: _Work) -> list[tuple[Path, bytes | Path]]:
         """Raw bytes, and why they are refused."""
         writes: list[tuple[Path, bytes | Path]] = [(self._folder / "raw" / item.digest, item.data)]
@@ -364,16 +422,16 @@ class SubmissionStore:
         They join the submission only where the same phone sent the same answers: nobody else can
         slip a picture under an instanceID that is not theirs.
         """
-        submission = next(iter(item.parsed.submissions), None)
         sender = item.delivery.sender
-        if submission is None or not submission.instance_id:
+        claim = item.claim()
+        if claim is None:
             key = item.digest[:40]
         else:
-            key = instance_key(submission.instance_id)
-            path = self._record_path(submission)
-            first = _stored_sha256(path) if path.exists() else claims.get(submission.instance_id)
-            mine = (submission.sha256, sender)
-            if first is not None and first != mine:
+            instance_id, *mine = claim
+            key = instance_key(instance_id)
+            path = next((o.path for o in self._owned(item) if o.path.exists()), None)
+            first = claims.get(instance_id) if path is None else _stored_sha256(path)
+            if first is not None and list(first) != mine:
                 key += "-" + hashlib.sha256("\n".join(mine).encode()).hexdigest()[:16]
         folder = self._folder / "attachments" / key
         files = [
@@ -384,20 +442,24 @@ class SubmissionStore:
         digest = hashlib.sha256(content).hexdigest()[:24]
         part = "-part" if item.delivery.is_incomplete else ""
         writes: list[tuple[Path, bytes | Path]] = [
-            (folder / f"{each.sha256[:16]}-{_safe(each.name)}", each.path)
+            (folder / f"{each.sha256[:16]}-{safe_name(each.name)}", each.path)
             for each in item.delivery.files
         ]
         row = {**item.arrival(), "files": files}
         writes.append((folder / "deliveries" / f"{digest}{part}.json", to_json(row)))
         return writes
 
-    def _record_path(self, submission: Submission) -> Path:
-        name = f"{instance_key(submission.instance_id)}.json"
-        return self._folder / "submissions" / submission.form_id / name
 
-    def _aside_path(self, submission: Submission) -> Path:
-        name = f"{instance_key(submission.instance_id)}-{submission.sha256[:16]}.json"
-        return self._folder / "conflicts" / name
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Owner:
+    """Where the record of a submission goes."""
+
+    item: _Work
+    instance_id: str
+    sha256: str
+    record: bytes
+    path: Path
+    aside: Path
 
 
 @dataclass(slots=True)
@@ -412,6 +474,7 @@ class _Work:
     problems: list[Problem] = field(default_factory=list)
     count: Counter[str] = field(default_factory=Counter)
     is_accepted: bool = True
+    sealed: SealedSubmission | None = None
 
     def __post_init__(self) -> None:
         mapping = self.delivery.mapping
@@ -420,6 +483,9 @@ class _Work:
         self.data = self.delivery.data if data is None else data
         self.digest = hashlib.sha256(self.data).hexdigest()
         if data is None:
+            return
+        self.sealed = self.delivery.sealed
+        if self.sealed is not None:
             return
         parsed = self.delivery.parsed if data is self.delivery.data else None
         self.parsed = parsed or parse_submissions(self.delivery.name, self.data, mapping=how)
@@ -430,6 +496,15 @@ class _Work:
     def is_empty(self) -> bool:
         """Nothing of it may be kept."""
         return self.kept[0] is None
+
+    def claim(self) -> tuple[str, str, str] | None:
+        """Identifier, digest of the answers and sender of a delivery's only submission."""
+        if self.sealed is not None:
+            return self.sealed.instance_id, self.digest, self.delivery.sender
+        if len(self.parsed.submissions) != 1 or not self.parsed.submissions[0].instance_id:
+            return None
+        (only,) = self.parsed.submissions
+        return only.instance_id, only.sha256, self.delivery.sender
 
     def arrival(self) -> dict[str, str]:
         return {
@@ -475,6 +550,16 @@ def _record(submission: Submission, item: _Work) -> bytes:
     return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
 
 
+def _sealed_record(sealed: SealedSubmission, item: _Work) -> bytes:
+    about = {
+        "form_id": sealed.form_id,
+        "form_version": sealed.form_version,
+        "instance_id": sealed.instance_id,
+        "files": [*sealed.media, sealed.answers_file],
+    }
+    return to_json({"sealed": about, **item.arrival()})
+
+
 def _read_record(path: Path) -> Stored:
     try:
         found = json.loads(path.read_bytes())
@@ -494,6 +579,9 @@ def _read_record(path: Path) -> Stored:
 
 def _stored_sha256(path: Path) -> tuple[str, str]:
     """Digest of a stored submission's content, and who sent it."""
+    found = json.loads(path.read_bytes())
+    if "sealed" in found:
+        return found["raw_sha256"], found["sender"]
     stored = _read_record(path)
     values: dict[str, Any] = {
         name: getattr(stored.submission, name)
@@ -503,12 +591,12 @@ def _stored_sha256(path: Path) -> tuple[str, str]:
     return Submission(**values).sha256, stored.sender
 
 
-def _conflict(file: str, submission: Submission) -> Problem:
+def _conflict(file: str, instance_id: str) -> Problem:
     return Problem(
         file=file,
         row=None,
         field="instanceID",
-        value=submission.instance_id,
+        value=instance_id,
         problem="is stored already with other answers",
         remedy="the first one stays; both are kept for review",
         is_refused=False,
@@ -525,6 +613,12 @@ def _names(folder: Path) -> list[str]:
     return sorted(name for name in names if name.endswith(".json"))
 
 
-def _safe(name: str) -> str:
+def form_folder(form_id: str) -> str:
+    """Name of a folder for a form that this program need not know."""
+    is_plain = re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}", form_id)
+    return form_id if is_plain else hashlib.sha256(form_id.encode()).hexdigest()[:40]
+
+
+def safe_name(name: str) -> str:
     """A file name without anything that could lead elsewhere."""
     return re.sub(r"[^A-Za-z0-9._-]", "_", name)[-80:].lstrip(".") or "file"

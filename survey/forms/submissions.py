@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from survey.errors import ConfigError, FormError
 from survey.forms.decoders import read_json, read_xml
+from survey.forms.encryption import plain_version
 from survey.forms.mapping import TableMapping
 from survey.forms.questionnaires import QUESTIONS, VERSIONS
 from survey.forms.records import ParsedFile, Problem, Submission, entry_places, repeat_of
@@ -160,7 +161,7 @@ def submission_problems(
             "is empty or too long",
             "every submission needs the identifier that the form app gave it",
         )
-    if submission.form_version not in VERSIONS[submission.form_id]:
+    if plain_version(submission.form_version) not in VERSIONS[submission.form_id]:
         yield fault(
             "form_version",
             submission.form_version,

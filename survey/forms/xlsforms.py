@@ -6,7 +6,7 @@ from pathlib import Path
 
 from survey.errors import FormError
 
-__all__ = ["form_ids", "form_path", "xform_xml"]
+__all__ = ["form_ids", "form_path", "xform_of", "xform_xml"]
 
 _FOLDER = Path(__file__).parent
 
@@ -31,7 +31,26 @@ def form_path(form_id: str) -> Path:
 
 def xform_xml(form_id: str) -> str:
     """A form as the XForm XML that ODK Collect and KoboCollect read."""
-    from pyxform.xls2xform import convert  # slow to import, needed by few
+    return xform_of(form_path(form_id))
 
-    # Java's validator is run in the tests of forms, not wherever a form is asked for.
-    return str(convert(str(form_path(form_id)), validate=False).xform)
+
+def xform_of(path: Path) -> str:
+    """The XForm XML of an XLSForm; an .xml file is one already.
+
+    Raises
+    ------
+    FormError
+        The file cannot be read, or is no XLSForm.
+    """
+    from pyxform.errors import PyXFormError  # slow to import, needed by few
+    from pyxform.xls2xform import convert
+
+    try:
+        if path.suffix.lower() == ".xml":
+            return path.read_text("utf-8")
+        # Java's validator is run in the tests of forms, not wherever a form is asked for.
+        return str(convert(str(path), validate=False).xform)
+    except OSError as error:
+        raise FormError(f"form {path} cannot be read: {error.strerror}") from error
+    except (PyXFormError, UnicodeDecodeError) as error:
+        raise FormError(f"form {path.name} cannot be converted: {error}") from error

@@ -18,7 +18,7 @@ from api.db.store import LoadReport, connect, load_run
 from api.pipeline import RunResult, run_round
 from api.reviewing import round_reviews
 from api.settings import Settings
-from survey.forms import SubmissionStore
+from survey.forms import PublishedForms, SubmissionStore
 from survey.review import Action, ReviewLog, ReviewState
 from survey.rounds import read_round
 
@@ -127,3 +127,16 @@ def address(
     environment = {"ADSURVEY_STATE_DIR": str(settings.state_dir), "ADSURVEY_DURABLE": "false"}
     with serving("--survey", survey, environment=environment) as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with the project's forms; converting them takes a second or two."""
+    folder = tmp_path_factory.mktemp("published") / "inbox"
+    PublishedForms(folder).publish_own(now=datetime(2026, 2, 4, tzinfo=UTC))
+    return folder
+
+
+@pytest.fixture
+def inbox(tmp_path: Path, published: Path) -> Path:
+    return Path(shutil.copytree(published, tmp_path / "inbox"))

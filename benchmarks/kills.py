@@ -1,0 +1,177 @@
+"""Phones send with retries while the collecting server is killed again and again (kill -9).
+
+Counts tries, acknowledgements, losses and doubles. Run: python benchmarks/kills.py --kills 100
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+from phones import Phone  # noqa: E402
+
+from api.collect import devices_of  # noqa: E402
+from survey.forms import PublishedForms, SubmissionStore  # noqa: E402
+
+SERVER = (
+    "import sys; from pathlib import Path; from api.collect import *;"
+    "app = create_collector(Path(sys.argv[1]));"
+    "collector_server(app, host='127.0.0.1', port=int(sys.argv[2])).run()"
+)
+NOW = datetime(2026, 2, 4, tzinfo=UTC)
+
+
+def visit(instance: str) -> bytes:
+    return (
+        '<data id="segment_visit" version="2026011501"><segment_id>S-1</segment_id>'
+        "<visit_date>2026-02-03</visit_date><observer_code>T1</observer_code>"
+        "<observed_percent>80</observed_percent><area_unit>rai</area_unit>"
+        "<poppy_area>1.3</poppy_area><cannabis_area>0</cannabis_area>"
+        f"<remarks>{instance}</remarks>"
+        f"<meta><instanceID>{instance}</instanceID></meta></data>"
+    ).encode()
+
+
+def photos(instance: str) -> dict[str, bytes]:
+    """Two photos, different for each submission; they go in two POSTs."""
+    dice = random.Random(instance)  # noqa: S311
+    return {f"{n}.jpg": dice.randbytes(dice.randint(2_000, 40_000)) for n in (1, 2)}
+
+
+def start(folder: Path, port: int) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-c", SERVER, str(folder), str(port)]
+    return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
+
+
+def run(folder: Path, *, n_phones: int, n_each: int, n_kills: int, seed: int) -> dict[str, Any]:
+    """Send everything through a server that dies at random moments; what became of it.
+
+    Returns
+    -------
+    dict
+        Counts; `lost` are acknowledged submissions that are not there byte for byte, at the
+        end or right after any of the kills; `doubled` are those that are there more than once.
+    """
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    registry = devices_of(folder)
+    sets = [registry.add(f"Team {n}", now=NOW) for n in range(n_phones)]
+    PublishedForms(folder).publish_own(now=NOW)
+    phones = [
+        Phone(f"http://127.0.0.1:{port}", device.device_id, secret, per_request=1)
+        for device, secret in sets
+    ]
+    done: set[str] = set()
+    faults: list[str] = []
+
+    def deliver(number: int) -> None:
+        for count in range(n_each):
+            instance = f"uuid:{number}-{count}"
+            try:
+                phones[number].send_until_acknowledged(visit(instance), photos(instance))
+            except Exception as error:
+                faults.append(f"{instance}: {error}")
+                return
+            done.add(instance)
+
+    dice = random.Random(seed)  # noqa: S311
+    total = n_phones * n_each
+    lost: set[str] = set()
+    kills = 0
+    server = start(folder, port)
+    threads = [threading.Thread(target=deliver, args=(n,)) for n in range(n_phones)]
+    for thread in threads:
+        thread.start()
+    for number in range(n_kills):
+        # Spread over the whole delivery, at a moment that no request knows.
+        enough = int(total * (number + dice.random()) / n_kills)
+        while len(done) < enough and any(thread.is_alive() for thread in threads):
+            time.sleep(0.002)
+        time.sleep(dice.random() * 0.05)
+        if not any(thread.is_alive() for thread in threads):
+            break
+        server.send_signal(signal.SIGKILL)
+        server.wait()
+        kills += 1
+        lost |= missing(folder, sorted(done))
+        server = start(folder, port)
+    for thread in threads:
+        thread.join()
+    for phone in phones:
+        phone.close()
+    server.terminate()
+    server.wait()
+    store = SubmissionStore(folder)
+    found = [stored.instance_id for stored in store.iter_submissions("segment_visit")]
+    lost |= missing(folder, sorted(done))
+    n_raw = sum(path.name[0] != "." for path in (folder / "raw").iterdir())
+    n_photos = len(list(folder.glob("attachments/*/*.jpg")))
+    return {
+        "submissions": total,
+        "phones": n_phones,
+        "kills": kills,
+        "requests": sum(len(phone.statuses) for phone in phones),
+        "acknowledged": len(done),
+        "never_acknowledged": len(faults),
+        "lost": len(lost),
+        "doubled": (len(found) - len(set(found)))
+        + (n_raw - total)
+        + (n_photos - 2 * total)
+        + sum(store.kept_for_review()),
+    }
+
+
+def missing(folder: Path, instances: list[str]) -> set[str]:
+    """Submissions that are not in the store with every byte of them."""
+    store = SubmissionStore(folder)
+    stored = {each.submission.instance_id: each for each in store.iter_stored("segment_visit")}
+    gone = set()
+    for instance in instances:
+        each = stored.get(instance)
+        files = [
+            path.read_bytes()
+            for place in store.attachment_folders(instance)
+            for path in place.glob("*.jpg")
+        ]
+        if (
+            each is None
+            or store.raw(each.raw_sha256) != visit(instance)
+            or sorted(files) != sorted(photos(instance).values())
+        ):
+            gone.add(instance)
+    return gone
+
+
+if __name__ == "__main__":
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--phones", type=int, default=8)
+    arguments.add_argument("--each", type=int, default=250)
+    arguments.add_argument("--kills", type=int, default=60)
+    arguments.add_argument("--seed", type=int, default=20261126)
+    options = arguments.parse_args()
+    begin = time.perf_counter()
+    with tempfile.TemporaryDirectory() as place:
+        result = run(
+            Path(place) / "inbox",
+            n_phones=options.phones,
+            n_each=options.each,
+            n_kills=options.kills,
+            seed=options.seed,
+        )
+    print(json.dumps({**result, "seconds": round(time.perf_counter() - begin, 1)}, indent=1))
+    sys.exit(bool(result["lost"] or result["doubled"] or result["never_acknowledged"]))
