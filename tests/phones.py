@@ -5,12 +5,19 @@ from __future__ import annotations
 import base64
 import hashlib
 import secrets
+import socket
+import threading
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import httpx
+
+from api.collect import collector_server, create_collector
+from api.routes.receiving import Limits
 
 BOUNDARY = "a-boundary-of-a-phone"
 
@@ -108,6 +115,27 @@ class _AfterChallenge(httpx.Auth):
             self._is_asked = True
             request.headers["Authorization"] = self._header
             yield request
+
+
+@contextmanager
+def collecting(
+    inbox: Path, *, plain_lan: bool = False, limits: Limits | None = None
+) -> Iterator[str]:
+    """The service as `adsurvey collect` runs it, in a thread; gives its address."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    app = create_collector(inbox, plain_lan=plain_lan, limits=limits)
+    server = collector_server(app, host="127.0.0.1", port=port, limits=limits)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started and thread.is_alive():
+        time.sleep(0.01)
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join(timeout=30)
 
 
 def multipart(

@@ -101,8 +101,10 @@ def forms_status(
 
     declared = read_round(survey)
     store = SubmissionStore(declared.submissions_folder)
-    counts = {form_id: len(store.submissions(form_id)) for form_id in form_ids()}
+    counts = {form_id: store.n_submissions(form_id) for form_id in form_ids()}
     n_conflicts, n_refused = store.kept_for_review()
+    n_waiting = store.n_waiting()
+    n_sealed = sum(1 for _ in store.iter_sealed())
     visits = store.submissions("segment_visit")
     where = declared.locate
     districts = read_districts(where(declared.inputs.districts), declared.columns.districts)
@@ -114,6 +116,8 @@ def forms_status(
         content = {
             "submissions": counts,
             "conflicts": n_conflicts,
+            "waiting_for_files": n_waiting,
+            "encrypted": n_sealed,
             "refused_files": n_refused,
             "districts": json.loads(by_district.to_json(orient="records")),
             "teams": json.loads(by_team.to_json(orient="records")),
@@ -124,6 +128,10 @@ def forms_status(
         if count:
             typer.echo(f"{form_id:<20} {count:>6}")
     typer.echo(f"{'kept for review':<20} {n_conflicts:>6} conflicts, {n_refused} refused files")
+    if n_waiting:
+        typer.echo(f"{'files are missing':<20} {n_waiting:>6}")
+    if n_sealed:
+        typer.echo(f"{'encrypted':<20} {n_sealed:>6}")
     typer.echo("\ndistrict          drawn  visited  missing")
     names = districts.set_index("district_pcode")["district_name"]
     for row in by_district.to_dict("records"):

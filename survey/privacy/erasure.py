@@ -85,6 +85,7 @@ def erase(store: SubmissionStore, gone: Sequence[Pending], derived: Iterable[Pat
     raw, unread = _erase_raw(store.folder, is_gone, has_code, texts, counts)
     for pattern, what in (
         ("submissions/*/*.json", "submissions"),
+        ("sealed/*/*.json", "encrypted submissions"),
         ("conflicts/*.json", "other answers"),
         ("review/*/*.json", "decisions"),
     ):

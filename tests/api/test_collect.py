@@ -8,12 +8,10 @@ import json
 import os
 import re
 import socket
-import threading
 import time
 import tracemalloc
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,9 +19,9 @@ import httpx
 import pytest
 from defusedxml.ElementTree import fromstring
 from fastapi.testclient import TestClient
-from phones import BOUNDARY, Phone, multipart, seal
+from phones import BOUNDARY, Phone, collecting, multipart, seal
 
-from api.collect import collector_server, create_collector, devices_of, refuse_plain_bind
+from api.collect import create_collector, devices_of, refuse_plain_bind
 from api.errors import BindRefusedError
 from api.routes.phones import PhoneGate
 from api.routes.receiving import Limits
@@ -41,27 +39,6 @@ from survey.forms.questionnaires import VERSIONS
 
 NOW = datetime(2026, 2, 4, tzinfo=UTC)
 NS = "{http://openrosa.org/xforms/xformsList}"
-
-
-@contextmanager
-def serving(
-    inbox: Path, *, plain_lan: bool = False, limits: Limits | None = None
-) -> Iterator[str]:
-    """The service as `adsurvey collect` runs it, in a thread; gives its address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    app = create_collector(inbox, plain_lan=plain_lan, limits=limits)
-    server = collector_server(app, host="127.0.0.1", port=port, limits=limits)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started and thread.is_alive():
-        time.sleep(0.01)
-    try:
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.should_exit = True
-        thread.join(timeout=30)
 
 
 def visit(number: int, poppy: str = "1.3") -> bytes:
@@ -385,7 +362,7 @@ def test_over_a_plain_network_only_encrypted_forms_go(inbox: Path) -> None:
     forms.publish_own(now=NOW, only=["segment_visit"])
     device, secret = devices_of(inbox).add("Team 1", now=NOW, plain_lan=True)
     with (
-        serving(inbox, plain_lan=True) as url,
+        collecting(inbox, plain_lan=True) as url,
         Phone(url, device.device_id, secret, digest=True, per_request=10) as phone,
     ):
         (row,) = fromstring(phone.get("/formList?formID=segment_visit").text)
@@ -413,7 +390,10 @@ def test_a_phone_delivers_in_pieces_over_http(inbox: Path) -> None:
     """A real server: HEAD, 401, chunks, three photos in three POSTs, headers."""
     device, secret = devices_of(inbox).add("Team 1", now=NOW)
     photos = {f"{n}.jpg": os.urandom(30_000) for n in range(3)}
-    with serving(inbox) as url, Phone(url, device.device_id, secret, per_request=40_000) as phone:
+    with (
+        collecting(inbox) as url,
+        Phone(url, device.device_id, secret, per_request=40_000) as phone,
+    ):
         answer = phone.send(visit(1), photos)
         assert phone.statuses == [204, 202, 202, 202]
         assert phone.send(visit(1)).status_code == 202
@@ -429,7 +409,7 @@ def test_a_phone_delivers_in_pieces_over_http(inbox: Path) -> None:
 def test_a_photo_of_50_mb_is_kept_with_flat_memory(inbox: Path) -> None:
     device, secret = devices_of(inbox).add("Team 1", now=NOW)
     photo = os.urandom(1_000_000) * 50
-    with serving(inbox) as url, Phone(url, device.device_id, secret) as phone:
+    with collecting(inbox) as url, Phone(url, device.device_id, secret) as phone:
         body = multipart(visit(1), {"large.jpg": photo})
 
         def pieces() -> Iterator[bytes]:
@@ -474,7 +454,7 @@ def test_slow_and_cut_lines_leave_nothing(inbox: Path) -> None:
             except ConnectionError:
                 return b""
 
-    with serving(inbox, limits=limits) as url:
+    with collecting(inbox, limits=limits) as url:
         port = int(url.rpartition(":")[2])
         assert talk(port, b"POST /subm") == b""  # a head that never ends
         assert talk(port, *[head[i : i + 1] for i in range(40)], pause=0.02) == b""

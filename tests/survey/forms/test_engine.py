@@ -11,13 +11,16 @@ import os
 import re
 import subprocess
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import openpyxl
 import pytest
+from phones import Phone, collecting
 
-from survey.forms import form_ids, form_path, parse_submissions, xform_xml
+from api.collect import devices_of
+from survey.forms import SubmissionStore, form_ids, form_path, parse_submissions, xform_xml
 from survey.forms.questionnaires import QUESTIONS
 from survey.forms.questions import Question
 
@@ -46,8 +49,11 @@ def fill() -> Iterator[Fill]:
         assert node.stdin is not None
         assert node.stdout is not None
 
-        def ask(form_id: str, answers: list[Any], wrong: list[Any]) -> dict[str, Any]:
-            request = {"xform": xform_xml(form_id), "answers": answers, "wrong": wrong}
+        def ask(
+            form_id: str, answers: list[Any], wrong: list[Any], xform: str = ""
+        ) -> dict[str, Any]:
+            xform = xform or xform_xml(form_id)
+            request = {"xform": xform, "answers": answers, "wrong": wrong}
             node.stdin.write(json.dumps(request) + "\n")  # type: ignore[union-attr]
             node.stdin.flush()  # type: ignore[union-attr]
             answer: dict[str, Any] = json.loads(node.stdout.readline())  # type: ignore[union-attr]
@@ -56,6 +62,19 @@ def fill() -> Iterator[Fill]:
 
         yield ask
         node.stdin.close()
+
+
+@pytest.fixture(scope="module")
+def inbox(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("phones") / "inbox"
+
+
+@pytest.fixture(scope="module")
+def phone(inbox: Path) -> Iterator[Phone]:
+    """A phone of the running service."""
+    device, secret = devices_of(inbox).add("Team 1", now=datetime(2026, 2, 4, tzinfo=UTC))
+    with collecting(inbox) as url, Phone(url, device.device_id, secret) as made:
+        yield made
 
 
 def right(question: Question) -> str:
@@ -125,12 +144,13 @@ def is_reached(question: Question, form_id: str) -> bool:
 
 @pytest.mark.parametrize("form_id", form_ids())
 def test_what_the_engine_makes_is_taken_and_each_constraint_holds(
-    fill: Fill, form_id: str
+    fill: Fill, phone: Phone, inbox: Path, form_id: str
 ) -> None:
+    """The form comes from the running service, what is filled goes to it."""
     questions = [question for question in asked(form_id) if is_reached(question, form_id)]
     answers = [[q.name, right(q), q.kind] for q in questions]
     errors = [[q.name, value, q.kind, right(q)] for q, value in wrong(form_id)]
-    filled = fill(form_id, answers, errors)
+    filled = fill(form_id, answers, errors, phone.get(f"/forms/{form_id}.xml").text)
     assert filled["before"] == []
     assert filled["after"] == []
     assert filled["status"] == "ready"
@@ -141,6 +161,11 @@ def test_what_the_engine_makes_is_taken_and_each_constraint_holds(
     (submission,) = parsed.submissions
     assert submission.form_id == form_id
     assert submission.instance_id.startswith("uuid:")
+    assert phone.send(filled["xml"].encode(), {"photo.jpg": b"a photo"}).status_code == 201
+    store = SubmissionStore(inbox)
+    (stored,) = store.iter_stored(form_id)
+    assert stored.submission.answers == submission.answers
+    assert store.raw(stored.raw_sha256) == filled["xml"].encode()
     for question in questions:
         answer = submission.answers.get(question.name, "")
         if question.repeat:
