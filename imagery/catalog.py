@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
@@ -18,10 +18,28 @@ from imagery.grid import Block, Grid
 from imagery.masks import MaskRule
 from imagery.raster import open_raster, read_block
 
-__all__ = ["ALPHA", "Scene", "SceneMask", "SceneStack", "read_scenes"]
+__all__ = [
+    "ALPHA",
+    "COMMON_NAMES",
+    "Description",
+    "Scene",
+    "SceneMask",
+    "SceneStack",
+    "describe",
+    "read_json",
+    "read_scenes",
+]
 
 #: Band that says where an orthomosaic has pixels; it is no feature.
 ALPHA = "alpha"
+#: Names of STAC for bands that go by a shorter one here.
+COMMON_NAMES = {
+    "swir16": "swir1",
+    "swir22": "swir2",
+    "rededge071": "rededge",
+    "rededge075": "rededge2",
+    "rededge078": "rededge3",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,10 +212,15 @@ class SceneStack:
         return values, clear
 
 
-def read_scenes(folder: Path) -> SceneStack:
+def read_scenes(folder: Path | Sequence[Path]) -> SceneStack:
     """Read every sidecar (`*.json`) of a folder and check that the scenes fit together.
 
     The stack's grid is the smallest that holds all scenes.
+
+    Parameters
+    ----------
+    folder : Path or sequence of Path
+        A folder, or the sidecars themselves.
 
     Raises
     ------
@@ -207,7 +230,10 @@ def read_scenes(folder: Path) -> SceneStack:
     GridError
         A raster without reference system, or rotated.
     """
-    sidecars = sorted(folder.glob("*.json")) if folder.is_dir() else []
+    if isinstance(folder, Path):
+        sidecars = sorted(folder.glob("*.json")) if folder.is_dir() else []
+    else:
+        sidecars = sorted(folder)
     if not sidecars:
         raise SceneError(
             f"{folder} holds no scene sidecars (*.json); a sidecar names date, bands, scale, "
@@ -226,41 +252,93 @@ def read_scenes(folder: Path) -> SceneStack:
     return SceneStack(scenes=tuple(scenes), grid=grid)
 
 
-def _read_sidecar(path: Path) -> Scene:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Description:
+    """What a sidecar says of its image, before any file was opened; see `Scene`."""
+
+    acquired: date
+    bands: tuple[str, ...]
+    scale: tuple[float, ...]
+    offset: tuple[float, ...]
+    nodata: float | None
+    masks: tuple[SceneMask, ...]
+
+
+def describe(meta: Mapping[str, Any], folder: Path, *, name: str) -> Description:
+    """Check the keys of a sidecar.
+
+    Parameters
+    ----------
+    meta : mapping
+        Its content.
+    folder : Path
+        Where the image and its masks lie.
+    name : str
+        What it is called in messages.
+
+    Raises
+    ------
+    SceneError
+        A key is missing or wrong, or a mask lies elsewhere.
+    """
     try:
-        meta: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        bands = tuple(str(band) for band in meta["bands"])
-        acquired = date.fromisoformat(meta["date"])
-        scale = _per_band(meta["scale"], bands, "scale")
-        offset = _per_band(meta.get("offset", 0.0), bands, "offset")
-        masks = _masks(meta, path.parent)
-        nodata = None if meta.get("nodata") is None else float(meta["nodata"])
-    except json.JSONDecodeError as error:
-        raise SceneError(f"{path.name} is not valid JSON: {error}") from error
+        bands = tuple(COMMON_NAMES.get(str(band), str(band)) for band in meta["bands"])
+        said = Description(
+            acquired=date.fromisoformat(meta["date"]),
+            bands=bands,
+            scale=_per_band(meta["scale"], bands, "scale"),
+            offset=_per_band(meta.get("offset", 0.0), bands, "offset"),
+            nodata=None if meta.get("nodata") is None else float(meta["nodata"]),
+            masks=_masks(meta, folder),
+        )
     except KeyError as error:
         raise SceneError(
-            f"{path.name}: key {error} is missing; a sidecar needs date, bands, scale and mask"
+            f"{name}: key {error} is missing; a sidecar needs date, bands, scale and mask"
         ) from error
     except (TypeError, ValueError, AttributeError) as error:
-        raise SceneError(f"{path.name}: {error}; correct the value") from error
+        raise SceneError(f"{name}: {error}; correct the value") from error
     if len(set(bands)) != len(bands) or not bands:
-        raise SceneError(f"{path.name}: bands {list(bands)} must name each band once")
+        raise SceneError(f"{name}: bands {list(bands)} must name each band once")
+    for mask in said.masks:
+        if mask.path.parent != folder:
+            raise SceneError(f"{name}: mask {mask.path.name!r} must lie beside the image")
+    return said
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Content of a sidecar.
+
+    Raises
+    ------
+    SceneError
+        It cannot be read or is no JSON object.
+    """
+    try:
+        meta = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SceneError(f"{path.name} cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise SceneError(f"{path.name} is not valid JSON: {error}") from error
+    if not isinstance(meta, dict):
+        raise SceneError(f"{path.name} is not valid JSON of a sidecar: it must be an object")
+    return meta
+
+
+def _read_sidecar(path: Path) -> Scene:
+    said = describe(read_json(path), path.parent, name=path.name)
     image_path = path.with_suffix(".tif")
-    for mask in masks:
-        if mask.path.parent != path.parent:
-            raise SceneError(f"{path.name}: mask {mask.path.name!r} must lie beside the image")
-    for file in (image_path, *(mask.path for mask in masks)):
+    for file in (image_path, *(mask.path for mask in said.masks)):
         if not file.is_file():
             raise SceneError(f"{path.name} names {file.name}, which does not exist beside it")
     with open_raster(image_path) as image:
-        if image.count != len(bands):
+        if image.count != len(said.bands):
             raise SceneError(
                 f"{image_path.name} has {image.count} bands, its sidecar names "
-                f"{len(bands)} ({', '.join(bands)})"
+                f"{len(said.bands)} ({', '.join(said.bands)})"
             )
         grid = Grid.of(image, source=image_path.name)
         stored_nodata = image.nodata
-    for mask in masks:
+    for mask in said.masks:
         with open_raster(mask.path) as file:
             if Grid.of(file, source=mask.path.name) != grid:
                 raise SceneError(f"{mask.path.name} lies on another grid than its image")
@@ -270,12 +348,12 @@ def _read_sidecar(path: Path) -> Scene:
                 )
     return Scene(
         path=image_path,
-        masks=masks,
-        acquired=acquired,
-        bands=bands,
-        scale=scale,
-        offset=offset,
-        nodata=stored_nodata if nodata is None else nodata,
+        masks=said.masks,
+        acquired=said.acquired,
+        bands=said.bands,
+        scale=said.scale,
+        offset=said.offset,
+        nodata=stored_nodata if said.nodata is None else said.nodata,
         grid=grid,
     )
 
@@ -291,7 +369,7 @@ def _per_band(value: Any, bands: tuple[str, ...], name: str) -> tuple[float, ...
     return numbers
 
 
-def _masks(meta: dict[str, Any], folder: Path) -> tuple[SceneMask, ...]:
+def _masks(meta: Mapping[str, Any], folder: Path) -> tuple[SceneMask, ...]:
     """Masks of a sidecar: a file name with `mask_clear`, a table of keys, or a list of tables."""
     declared = meta["mask"]
     if declared is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,18 +14,31 @@ import numpy as np
 import numpy.typing as npt
 import rasterio
 from rasterio._err import CPLE_BaseError
-from rasterio.errors import RasterioError, RasterioIOError
+from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOError
 from rio_cogeo.cogeo import cog_translate, cog_validate
 
 from imagery.errors import SceneError, WriteError
 from imagery.grid import Block, Grid
 
-__all__ = ["CogWriter", "class_names", "is_running", "is_valid_cog", "open_raster", "read_block"]
+__all__ = [
+    "CogWriter",
+    "class_names",
+    "is_running",
+    "is_valid_cog",
+    "open_raster",
+    "read_block",
+    "read_grid",
+]
 
 # A VRT, or anything else that may point at other files or hosts, is not an image.
 _READ_DRIVERS = {".jp2": "JP2OpenJPEG"}
 # Larger than any tile or strip in honest use; a lying header would ask for the memory.
 _MAX_TILE_BYTES = 256 * 2**20
+# 200,000 x 200,000: Myanmar at 10 m has 7e9.
+_MAX_PIXELS = 4 * 10**10
+# Bytes from which a raster that holds hardly any of its tiles is refused.
+_SPARSE_FROM = 2**30
+_SAMPLED_TILES = 64
 
 # GDAL's default block cache is 5% of memory for every process; tiles are read once.
 _COG_PROFILE = {
@@ -43,36 +57,74 @@ _GDAL_FAILURES = (RasterioError, CPLE_BaseError)
 _GDAL_OPTIONS = {
     "GDAL_CACHEMAX": 128,
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+    # Nothing is written beside an archive that is read.
+    "CPL_VSIL_GZIP_WRITE_PROPERTIES": "NO",
     "CPL_VSIL_USE_TEMP_FILE_FOR_RANDOM_WRITE": "NO",
 }
 
 
 @contextmanager
-def open_raster(path: Path) -> Iterator[Any]:
+def open_raster(path: Path | str) -> Iterator[Any]:
     """Open a raster for reading.
+
+    Parameters
+    ----------
+    path : Path or str
+        A file, or a name in one of GDAL's virtual file systems (``/vsizip/...``).
 
     Raises
     ------
     SceneError
-        The file is missing, truncated, neither GeoTIFF nor JPEG 2000, or stored in tiles so
-        large that one would fill the memory.
+        The file is missing, truncated, neither GeoTIFF nor JPEG 2000, stored in tiles so large
+        that one would fill the memory, or it declares more pixels than it can hold.
     """
+    name, suffix = Path(path).name, Path(path).suffix.lower()
     with rasterio.Env(**_GDAL_OPTIONS):
         try:
-            dataset = rasterio.open(path, driver=_READ_DRIVERS.get(path.suffix.lower(), "GTiff"))
+            with warnings.catch_warnings():
+                # What has no place on the ground is refused by Grid, with its name.
+                warnings.simplefilter("ignore", NotGeoreferencedWarning)
+                dataset = rasterio.open(str(path), driver=_READ_DRIVERS.get(suffix, "GTiff"))
         except RasterioIOError as error:
             raise SceneError(
-                f"{path.name} cannot be read as GeoTIFF or JPEG 2000 ({error}); it may be "
+                f"{name} cannot be read as GeoTIFF or JPEG 2000 ({error}); it may be "
                 "truncated or missing: copy it again"
             ) from error
         with dataset:
+            _refuse_claims(dataset, path)
             for (rows, cols), kind in zip(dataset.block_shapes, dataset.dtypes, strict=True):
                 if rows * cols * np.dtype(kind).itemsize > _MAX_TILE_BYTES:
                     raise SceneError(
-                        f"{path.name} is stored in tiles of {rows} x {cols} pixels, too large to "
+                        f"{name} is stored in tiles of {rows} x {cols} pixels, too large to "
                         "read piece by piece; rewrite it with tiles of 512 (rio cogeo create)"
                     )
             yield dataset
+
+
+def _refuse_claims(dataset: Any, path: Path | str) -> None:
+    """Refuse a raster that declares more than it can hold: it would be read for days."""
+    name = Path(path).name
+    if dataset.width * dataset.height > _MAX_PIXELS:
+        raise SceneError(
+            f"{name} declares {dataset.width} x {dataset.height} pixels, more than any scene; cut "
+            "it into parts if it is real"
+        )
+    rows, cols = dataset.block_shapes[0]
+    down, across = -(-dataset.height // rows), -(-dataset.width // cols)
+    declared = dataset.width * dataset.height * np.dtype(dataset.dtypes[0]).itemsize
+    if dataset.driver != "GTiff" or declared < _SPARSE_FROM:
+        return
+    tiles = np.linspace(0, down * across - 1, _SAMPLED_TILES).astype(int)
+    missing = sum(
+        dataset.get_tag_item(f"BLOCK_OFFSET_{tile % across}_{tile // across}", "TIFF", bidx=1)
+        is None
+        for tile in tiles.tolist()
+    )
+    if missing >= _SAMPLED_TILES - 1:
+        raise SceneError(
+            f"{name} declares {dataset.width} x {dataset.height} pixels but holds next to none of "
+            "them: it is sparse or its header lies; cut it to where it has pixels if it is real"
+        )
 
 
 def read_block(
@@ -93,6 +145,12 @@ def read_block(
             f"({error}); copy it again"
         ) from error
     return pixels
+
+
+def read_grid(path: Path) -> Grid:
+    """Grid of a raster."""
+    with open_raster(path) as dataset:
+        return Grid.of(dataset, source=path.name)
 
 
 def class_names(path: Path) -> dict[int, str]:
@@ -120,7 +178,8 @@ class CogWriter:
     grid : Grid
     bands : sequence of str
         Band descriptions, in order.
-    nodata : float
+    nodata : float or None
+        None where every value counts, as where an alpha band says what is missing.
     colours : mapping of value to (red, green, blue, alpha), optional
         Colour table of a single-band class map.
     tags : mapping of str, optional
@@ -141,7 +200,7 @@ class CogWriter:
         grid: Grid,
         *,
         bands: Sequence[str],
-        nodata: float,
+        nodata: float | None,
         colours: Mapping[int, tuple[int, int, int, int]] | None = None,
         tags: Mapping[str, str] | None = None,
         dtype: str = "uint8",

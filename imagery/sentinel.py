@@ -1,42 +1,54 @@
-"""Sentinel-2 products as they are delivered (SAFE folders) to scenes on one 10 m grid."""
+"""Sentinel-2 products as they are delivered: SAFE folders or zip archives."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import date
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 from xml.etree.ElementTree import ParseError
 
-import numpy as np
-import numpy.typing as npt
 from defusedxml.common import DefusedXmlException
-from defusedxml.ElementTree import parse
+from defusedxml.ElementTree import fromstring
 
+from imagery.containers import Container, open_container
 from imagery.errors import SceneError
-from imagery.grid import Block, Grid
-from imagery.raster import CogWriter, open_raster, read_block
+from imagery.grid import Grid
+from imagery.masks import MaskRule
+from imagery.products import BandSource, MaskSource, Product, Resampling, import_product
 
-__all__ = ["SENTINEL2_BANDS", "SafeProduct", "import_safe", "read_safe"]
+__all__ = [
+    "DEFAULT_BANDS",
+    "SENTINEL2_BANDS",
+    "SafeProduct",
+    "import_safe",
+    "read_safe",
+    "safe_product",
+]
 
 #: Common name to the sensor's band.
 SENTINEL2_BANDS = {
+    "coastal": "B01",
     "blue": "B02",
     "green": "B03",
     "red": "B04",
     "rededge": "B05",
+    "rededge2": "B06",
+    "rededge3": "B07",
     "nir": "B08",
+    "nir08": "B8A",
+    "nir09": "B09",
     "swir1": "B11",
     "swir2": "B12",
 }
+#: What is imported unless something else is asked for: every band of 10 and 20 m.
+DEFAULT_BANDS = tuple(name for name in SENTINEL2_BANDS if name not in ("coastal", "nir09"))
 #: Scene classes of Sen2Cor that show the ground: vegetation, bare, water, unclassified. Dark
 #: areas, shadow, thin cirrus, cloud and snow hide it.
 CLEAR_CLASSES = (4, 5, 6, 7)
 _CLASSES = "SCL"
-_NODATA = 0
+_NODATA = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,24 +57,53 @@ class SafeProduct:
 
     Attributes
     ----------
-    folder : Path
+    container : Container
+    metadata : str
+        Name of the main metadata file in it.
     level : str
         ``L1C`` (top of the atmosphere, no scene classes) or ``L2A`` (surface).
     baseline : str
         Processing baseline; from 04.00 on reflectance carries an offset.
+    name : str
+        The product's own name, without ``.SAFE``.
+    platform : str
     acquired : date
     scale, offset : float
         Reflectance = stored value * scale + offset.
     images : mapping of (band, metres) to Path
+        As GDAL opens them, in place.
+    cloud_probability : Path or None
+        Percent, 20 m (L2A).
+    cloud_classes : Path or None
+        Opaque cloud, cirrus and snow as three bands, 60 m (L1C from baseline 04.00 on).
     """
 
-    folder: Path
+    container: Container
+    metadata: str
     level: str
     baseline: str
+    name: str
+    platform: str
     acquired: date
     scale: float
     offset: float
     images: dict[tuple[str, int], Path]
+    cloud_probability: Path | None
+    cloud_classes: Path | None
+
+    @property
+    def folder(self) -> Path:
+        """Folder or archive of the product."""
+        return self.container.path
+
+    @property
+    def tile(self) -> str:
+        """MGRS tile, as in ``T47QLA``; the product's name where it tells none."""
+        parts = self.name.split("_")
+        return next(
+            (part for part in parts if len(part) == 6 and part[0] == "T" and part[1].isdigit()),
+            self.name,
+        )
 
     def finest(self, band: str) -> Path:
         """Image of a band at its finest resolution.
@@ -85,26 +126,28 @@ class SafeProduct:
 _L1C_METRES = {"B02": 10, "B03": 10, "B04": 10, "B08": 10, "B01": 60, "B09": 60, "B10": 60}
 
 
-def read_safe(folder: Path) -> SafeProduct:
-    """Read the metadata of a SAFE folder.
+def read_safe(path: Path) -> SafeProduct:
+    """Read the metadata of a SAFE folder or of the zip it was delivered in.
 
     Raises
     ------
     SceneError
-        No metadata, malformed metadata, offsets that differ between bands, or an image path
-        that leads out of the product.
+        No metadata, malformed metadata, offsets that differ between bands, an image path that
+        leads out of the product, or an archive that should not be opened.
     """
-    found = sorted(folder.glob("MTD_MSIL*.xml")) if folder.is_dir() else []
-    if len(found) != 1:
+    container = open_container(path) if path.exists() else None
+    found = [] if container is None else _metadata_files(container)
+    if container is None or len(found) != 1:
         raise SceneError(
-            f"{folder} holds {len(found)} MTD_MSIL1C.xml or MTD_MSIL2A.xml; give an unpacked "
-            ".SAFE folder"
+            f"{path} holds {len(found)} MTD_MSIL1C.xml or MTD_MSIL2A.xml; give a .SAFE folder "
+            "or its zip"
         )
+    where = PurePosixPath(found[0])
     try:
-        root: Any = parse(found[0]).getroot()
-    except (ParseError, DefusedXmlException, OSError) as error:
-        raise SceneError(f"{found[0]} cannot be read ({error}); download it again") from error
-    level = found[0].stem[-3:]
+        root: Any = fromstring(container.read_text(found[0]))
+    except (ParseError, DefusedXmlException) as error:
+        raise SceneError(f"{where} cannot be read ({error}); download it again") from error
+    level = where.stem[-3:]
     prefix, quantum = ("BOA", "BOA_QUANTIFICATION_VALUE")
     if level == "L1C":
         prefix, quantum = ("RADIO", "QUANTIFICATION_VALUE")
@@ -113,64 +156,165 @@ def read_safe(folder: Path) -> SafeProduct:
         offsets = {float(node.text or "") for node in root.iter(f"{prefix}_ADD_OFFSET")}
         acquired = date.fromisoformat(_text(root, "DATATAKE_SENSING_START")[:10])
         baseline = _text(root, "PROCESSING_BASELINE")
+        name = _text(root, "PRODUCT_URI").removesuffix(".SAFE")
+        platform = _text(root, "SPACECRAFT_NAME")
+        if divisor <= 0.0:
+            raise ValueError(f"{quantum} is {divisor:g}")  # noqa: TRY301
     except (KeyError, ValueError) as error:
-        raise SceneError(f"{found[0]}: {error}; the metadata are incomplete") from error
+        raise SceneError(f"{where}: {error}; the metadata are incomplete") from error
     if len(offsets) > 1:
         raise SceneError(
-            f"{found[0]}: offsets differ between bands ({sorted(offsets)}); a scene has one: "
+            f"{where}: offsets differ between bands ({sorted(offsets)}); a scene has one: "
             "import the bands as separate scenes"
         )
+    inside = where.parent
     images: dict[tuple[str, int], Path] = {}
-    inside = folder.resolve()
+    granules = set()
     for node in root.iter("IMAGE_FILE"):
-        name = (node.text or "").strip()
-        image = (inside / f"{name}.jp2").resolve()
-        if not image.is_relative_to(inside):
-            raise SceneError(f"{found[0]} names {name}, outside the product; do not use it")
-        parts = Path(name).name.split("_")
-        if level == "L1C":
-            images[parts[-1], _L1C_METRES.get(parts[-1], 20)] = image
-        else:
-            images[parts[-2], int(parts[-1].removesuffix("m"))] = image
+        listed = PurePosixPath((node.text or "").strip())
+        image = container.raster((inside / f"{listed}.jp2").as_posix())
+        parts = listed.name.split("_")
+        try:
+            if level == "L1C":
+                images[parts[-1], _L1C_METRES.get(parts[-1], 20)] = image
+            else:
+                images[parts[-2], int(parts[-1].removesuffix("m"))] = image
+        except (IndexError, ValueError) as error:
+            raise SceneError(f"{where} names an image {listed.name!r} of no known kind") from error
+        granules.add((inside / PurePosixPath(*listed.parts[:2])).as_posix())
+    if len(granules) > 1:
+        raise SceneError(
+            f"{where} holds {len(granules)} tiles in one product, the layout before 2016; split "
+            "it into tiles"
+        )
+    granule = next(iter(granules), "")
+
+    def beside(name: str) -> Path | None:
+        inner = f"{granule}/QI_DATA/{name}"
+        return container.raster(inner) if inner in container.sizes else None
+
     return SafeProduct(
-        folder=folder,
+        container=container,
+        metadata=found[0],
         level=level,
         baseline=baseline,
+        name=name,
+        platform=platform,
         acquired=acquired,
         scale=1.0 / divisor,
         offset=offsets.pop() / divisor if offsets else 0.0,
         images=images,
+        cloud_probability=beside("MSK_CLDPRB_20m.jp2"),
+        cloud_classes=beside("MSK_CLASSI_B00.jp2"),
+    )
+
+
+def _metadata_files(container: Container) -> list[str]:
+    """Main metadata at the root of a folder, or one level down as archives hold it."""
+    return sorted(
+        name
+        for name in container.sizes
+        if PurePosixPath(name).match("MTD_MSIL[12]?.xml")
+        and len(PurePosixPath(name).parts) <= (1 if container.kind == "folder" else 2)
+    )
+
+
+def safe_product(
+    product: SafeProduct,
+    *,
+    bands: Sequence[str] = DEFAULT_BANDS,
+    max_cloud_probability: float | None = None,
+) -> Product:
+    """What to import of a product.
+
+    The mask of an L2A product is its scene classification, and its cloud probability where a
+    limit is given. That of an L1C product is its cloud classification, which comes with
+    baseline 04.00; older ones hold clouds as GML only, which is not opened: they have no mask.
+
+    Parameters
+    ----------
+    bands : sequence of str
+        Names of `SENTINEL2_BANDS`.
+    max_cloud_probability : float, optional
+        Percent above which a pixel counts as hidden.
+
+    Raises
+    ------
+    SceneError
+        A band is not known or the product lacks it.
+    """
+    unknown = [band for band in bands if band not in SENTINEL2_BANDS]
+    if unknown or not bands:
+        raise SceneError(
+            f"band {', '.join(unknown) or '(none)'} is not known; choose from "
+            f"{', '.join(SENTINEL2_BANDS)}"
+        )
+    masks = []
+    if product.level == "L2A":
+        rule = MaskRule(clear=CLEAR_CLASSES)
+        masks.append(MaskSource(suffix="scl", path=product.finest(_CLASSES), rule=rule))
+    elif product.cloud_classes is not None:
+        masks = [
+            MaskSource(
+                suffix=suffix, path=product.cloud_classes, index=index, rule=MaskRule(hidden=(1,))
+            )
+            for index, suffix in enumerate(("cloud", "cirrus", "snow"), start=1)
+        ]
+    if max_cloud_probability is not None:
+        if product.cloud_probability is None:
+            raise SceneError(
+                f"{product.folder.name} has no cloud probability (MSK_CLDPRB_20m.jp2); leave the "
+                "limit out"
+            )
+        masks.append(
+            MaskSource(
+                suffix="cldprb",
+                path=product.cloud_probability,
+                rule=MaskRule(maximum=max_cloud_probability),
+            )
+        )
+    sources = tuple(
+        BandSource(name=band, path=product.finest(SENTINEL2_BANDS[band])) for band in bands
+    )
+    used = [product.metadata]
+    if product.container.kind == "folder":
+        root = product.container.path.resolve()
+        paths = [source.path for source in sources] + [mask.path for mask in masks]
+        rasters = dict.fromkeys(Path(path) for path in paths)
+        used += [raster.relative_to(root).as_posix() for raster in rasters]
+    return Product(
+        source=product.name,
+        label=product.tile,
+        acquired=product.acquired,
+        bands=sources,
+        scale=(product.scale,) * len(sources),
+        offset=(product.offset,) * len(sources),
+        nodata=_NODATA,
+        masks=tuple(masks),
+        originals=product.container.originals(used),
+        about={
+            "platform": product.platform,
+            "level": product.level,
+            "processing_baseline": product.baseline,
+        },
     )
 
 
 def import_safe(
-    folder: Path,
+    path: Path,
     scenes: Path,
     *,
-    bands: Sequence[str] = tuple(SENTINEL2_BANDS),
+    bands: Sequence[str] = DEFAULT_BANDS,
+    max_cloud_probability: float | None = None,
+    like: Grid | None = None,
+    resampling: Resampling = Resampling.BILINEAR,
     progress: Callable[[int, int], None] | None = None,
     block_size: int = 1024,
 ) -> Path:
-    """Write a product as a scene: image, mask and sidecar, as `read_scenes` reads them.
+    """Write a SAFE folder or zip as a scene; the sidecar's path.
 
-    Bands of 20 m are repeated onto the 10 m grid, not smoothed. The mask of an L2A product is
-    its scene classification; an L1C product has none, so its sidecar says ``"mask": null`` and
-    clouds must be masked otherwise. The product itself is not changed.
-
-    Parameters
-    ----------
-    folder : Path
-        Unpacked ``.SAFE`` folder.
-    scenes : Path
-        Where the scene goes; made if missing.
-    bands : sequence of str
-        Names of `SENTINEL2_BANDS`; the first must be a 10 m band, which gives the grid.
-    progress : callable (done, total) in blocks
-
-    Returns
-    -------
-    Path
-        The sidecar, written last: without it `read_scenes` sees nothing of a broken import.
+    See `safe_product` for bands and masks, `imagery.products.import_product` for the grid. A
+    product that was imported before is left as it is.
 
     Raises
     ------
@@ -179,70 +323,17 @@ def import_safe(
     WriteError
         The scene could not be written whole.
     """
-    product = read_safe(folder)
-    unknown = [band for band in bands if band not in SENTINEL2_BANDS]
-    if unknown or not bands:
-        raise SceneError(
-            f"band {', '.join(unknown) or '(none)'} is not known; choose from "
-            f"{', '.join(SENTINEL2_BANDS)}"
-        )
-    has_mask = product.level == "L2A"
-    paths = [product.finest(SENTINEL2_BANDS[band]) for band in bands]
-    if has_mask:
-        paths.append(product.finest(_CLASSES))
-    scenes.mkdir(parents=True, exist_ok=True)
-    name = product.acquired.isoformat()
-    sidecar = scenes / f"{name}.json"
-    if sidecar.exists():
-        raise SceneError(f"{sidecar} exists already; remove that scene before importing {folder}")
-    with ExitStack() as files:
-        images = [files.enter_context(open_raster(path)) for path in paths]
-        grid = Grid.of(images[0], source=paths[0].name)
-        times = [
-            _times(grid, Grid.of(image, source=path.name), path.name)
-            for image, path in zip(images, paths, strict=True)
-        ]
-        out = files.enter_context(
-            CogWriter(
-                scenes / f"{name}.tif", grid, bands=list(bands), nodata=_NODATA, dtype="uint16"
-            )
-        )
-        mask = (
-            files.enter_context(
-                CogWriter(
-                    scenes / f"{name}_mask.tif",
-                    grid,
-                    bands=["scene class"],
-                    nodata=_NODATA,
-                    is_categorical=True,
-                )
-            )
-            if has_mask
-            else None
-        )
-        blocks = list(grid.blocks(block_size))
-        for done, block in enumerate(blocks, start=1):
-            pixels = [
-                _read_repeated(image, block, factor)
-                for image, factor in zip(images, times, strict=True)
-            ]
-            out.write(np.stack(pixels[: len(bands)]).astype(np.uint16), block)
-            if mask is not None:
-                mask.write(pixels[-1][None].astype(np.uint8), block)
-            if progress is not None:
-                progress(done, len(blocks))
-    description = {
-        "date": name,
-        "bands": list(bands),
-        "scale": product.scale,
-        "offset": product.offset,
-        "mask": f"{name}_mask.tif" if has_mask else None,
-        "mask_clear": list(CLEAR_CLASSES),
-        "source": folder.name,
-        "level": product.level,
-        "processing_baseline": product.baseline,
-    }
-    sidecar.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+    product = safe_product(
+        read_safe(path), bands=bands, max_cloud_probability=max_cloud_probability
+    )
+    sidecar, _ = import_product(
+        product,
+        scenes,
+        like=like,
+        resampling=resampling,
+        progress=progress,
+        block_size=block_size,
+    )
     return sidecar
 
 
@@ -250,31 +341,3 @@ def _text(root: Any, tag: str) -> str:
     for node in root.iter(tag):
         return str(node.text or "").strip()
     raise KeyError(f"{tag} is missing")
-
-
-def _times(grid: Grid, other: Grid, name: str) -> int:
-    """How many pixels of the grid a side one pixel of the other image holds."""
-    factor = round(other.transform.a / grid.transform.a)
-    fits = (
-        factor >= 1
-        and other.crs == grid.crs
-        and np.allclose(other.bounds, grid.bounds, atol=0.01 * grid.transform.a)
-        and (other.shape[0] * factor, other.shape[1] * factor) == grid.shape
-    )
-    if not fits:
-        raise SceneError(
-            f"{name} does not lie on the grid of the first band; name a 10 m band first"
-        )
-    return factor
-
-
-def _read_repeated(image: Any, block: Block, factor: int) -> npt.NDArray[Any]:
-    top, left = block.row // factor, block.col // factor
-    bottom = -(-(block.row + block.rows) // factor)
-    right = -(-(block.col + block.cols) // factor)
-    coarse = read_block(
-        image, Block(row=top, col=left, rows=bottom - top, cols=right - left), indexes=1
-    )
-    fine = coarse.repeat(factor, axis=0).repeat(factor, axis=1)
-    row, col = block.row - top * factor, block.col - left * factor
-    return fine[row : row + block.rows, col : col + block.cols]

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+from datetime import date
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from api.cli.options import AsJson
 from api.cli.terminal import progress_bars
+
+if TYPE_CHECKING:
+    from imagery.catalog import SceneMask
+    from imagery.grid import Grid
 
 __all__ = ["classify", "features", "scenes", "train", "zonal"]
 
@@ -20,13 +25,17 @@ SurveyArgument = Annotated[Path, typer.Argument(help="The round's survey.toml, o
 
 @scenes.command("list")
 def scenes_list(
-    folder: Annotated[Path, typer.Argument(help="Folder of images with their sidecars.")],
+    folder: Annotated[
+        Path, typer.Argument(help="Folder of images with their sidecars, or a STAC catalog.")
+    ],
     as_json: AsJson = False,
 ) -> None:
     """Check the scenes of a folder and list them by date."""
     from imagery.catalog import read_scenes
+    from imagery.stac import read_catalog
 
-    stack = read_scenes(folder)
+    is_catalog = folder.is_file() or (folder / "catalog.json").is_file()
+    stack = read_catalog(folder) if is_catalog else read_scenes(folder)
     if as_json:
         rows = [
             {
@@ -36,6 +45,8 @@ def scenes_list(
                 "bands": scene.bands,
                 "scale": scene.scale,
                 "offset": scene.offset,
+                "nodata": scene.nodata,
+                "shape": scene.grid.shape,
             }
             for scene in stack.scenes
         ]
@@ -44,40 +55,139 @@ def scenes_list(
         return
     rows_of_grid, columns = stack.grid.shape
     typer.echo(
-        f"{len(stack.scenes)} scenes of {columns} x {rows_of_grid} pixels, "
-        f"{stack.grid.crs.to_string()}"
+        f"{len(stack.scenes)} scenes of {len(stack.dates)} dates on {columns} x {rows_of_grid} "
+        f"pixels of {_pixel(stack.grid)}, {stack.grid.crs.to_string()}"
     )
     for scene in stack.scenes:
-        mask = ", ".join(mask.path.name for mask in scene.masks) or "no mask"
-        typer.echo(f"  {scene.acquired}  {scene.path.name}  {' '.join(scene.bands)}  ({mask})")
+        masks = "; ".join(f"{mask.path.name}, clear where {_rule(mask)}" for mask in scene.masks)
+        part = ""
+        if scene.grid.shape != stack.grid.shape:
+            (rows_own, cols_own), (rows_all, cols_all) = scene.grid.shape, stack.grid.shape
+            part = f"  ({_percent(rows_own * cols_own / (rows_all * cols_all))} of the grid)"
+        typer.echo(f"  {scene.acquired}  {scene.path.name}  {' '.join(scene.bands)}{part}")
+        typer.echo(
+            f"              {'hidden by ' + masks if masks else 'no mask: clouds are not hidden'}"
+        )
 
 
 @scenes.command("import")
 def scenes_import(
-    products: Annotated[list[Path], typer.Argument(help="Unpacked Sentinel-2 .SAFE folders.")],
+    products: Annotated[
+        list[str],
+        typer.Argument(
+            help="Sentinel-2 .SAFE or zip, Landsat folder or tar, GeoTIFF or its sidecar, a "
+            "folder of these, or an image in a file system of GDAL (/vsizip/..., /vsis3/...)."
+        ),
+    ],
     to: Annotated[Path, typer.Option("--to", help="Folder that receives the scenes.")],
+    like: Annotated[
+        Path | None,
+        typer.Option(
+            help="Raster whose grid the scenes are brought to; by default each keeps its own."
+        ),
+    ] = None,
+    resampling: Annotated[
+        str, typer.Option(help="nearest, bilinear or cubic: reflectance onto another grid.")
+    ] = "bilinear",
+    bands: Annotated[
+        str | None, typer.Option(help="Bands to take, or names of an image's bands: red,nir.")
+    ] = None,
+    cloud_probability: Annotated[
+        float | None,
+        typer.Option(min=0, max=100, help="Sentinel-2 L2A: hide pixels above this percent, too."),
+    ] = None,
+    day: Annotated[str | None, typer.Option("--date", help="Day of an image, 2026-01-05.")] = None,
+    scale: Annotated[
+        float | None, typer.Option(help="Reflectance of an image = value * scale")
+    ] = None,
+    offset: Annotated[float | None, typer.Option(help="+ offset.")] = None,
+    nodata: Annotated[
+        float | None, typer.Option(help="Value of an image's missing pixels.")
+    ] = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Write Sentinel-2 products as scenes; one that fails does not stop the others."""
+    """Write products of any sensor as scenes: image, masks and sidecar.
+
+    One that fails does not stop the others; what was imported before is left as it is, so the
+    same command goes on where it stopped.
+    """
     from imagery.errors import ImageryError
-    from imagery.sentinel import import_safe
+    from imagery.ingest import ImportOptions, find_products, open_product
+    from imagery.products import Resampling, import_product
+    from imagery.raster import read_grid
 
-    failed = 0
+    try:
+        how = Resampling(resampling)
+        acquired = date.fromisoformat(day) if day else None
+    except ValueError as error:
+        raise typer.BadParameter(
+            f"{error}; nearest, bilinear or cubic, and dates as 2026-01-05"
+        ) from error
+    options = ImportOptions(
+        bands=tuple(name.strip() for name in bands.split(",")) if bands else None,
+        max_cloud_probability=cloud_probability,
+        acquired=acquired,
+        scale=scale,
+        offset=offset,
+        nodata=nodata,
+    )
+    grid = read_grid(like) if like is not None else None
+    found = find_products(products)
+    rows: list[dict[str, str | float | None]] = []
     with progress_bars() as progress:
-        for product in products:
+        for source in found:
+            name = Path(source).name
 
-            def bar(done: int, total: int, name: str = product.name) -> None:
+            def bar(done: int, total: int, name: str = name) -> None:
                 progress(name, done, total)
 
             try:
-                sidecar = import_safe(product, to, progress=bar)
+                product = open_product(source, options)
+                sidecar, is_new = import_product(
+                    product, to, like=grid, resampling=how, progress=bar
+                )
             except ImageryError as error:
-                failed += 1
-                typer.echo(f"{product}: {error}", err=True)
+                rows.append({"product": source, "state": "failed", "reason": str(error)})
+                typer.echo(f"{name}: {error}", err=True)
             else:
-                typer.echo(f"{product.name} -> {sidecar}")
-    typer.echo(f"{len(products) - failed} of {len(products)} products imported")
-    if failed:
+                clear = json.loads(sidecar.read_text(encoding="utf-8"))["clear_share"]
+                state = "imported" if is_new else "stands"
+                rows.append(
+                    {"product": source, "state": state, "scene": str(sidecar), "clear": clear}
+                )
+                if not as_json:
+                    note = f"{100 * clear:.0f}% clear" if is_new else "imported before"
+                    typer.echo(f"{name} -> {sidecar} ({note})")
+    failed = sum(row["state"] == "failed" for row in rows)
+    stands = sum(row["state"] == "stands" for row in rows)
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2))
+    else:
+        new = len(rows) - failed - stands
+        before = f", {stands} stood already" if stands else ""
+        typer.echo(f"{new} of {len(rows)} products imported{before}, {failed} failed")
+        for row in rows:
+            if row["state"] == "failed":
+                typer.echo(f"  failed: {row['product']}")
+    if failed or not rows:
+        if not rows:
+            typer.echo("nothing to import there", err=True)
         raise typer.Exit(1)
+
+
+@scenes.command("catalog")
+def scenes_catalog(
+    folder: Annotated[Path, typer.Argument(help="Folder of scenes.")],
+    to: Annotated[Path, typer.Option("--to", help="Folder that receives the STAC catalog.")],
+) -> None:
+    """Write the scenes of a folder as a static STAC catalog with checksums."""
+    from imagery.stac import write_catalog
+
+    with progress_bars() as progress:
+        written = write_catalog(
+            folder, to, progress=lambda done, total: progress("Cataloguing", done, total)
+        )
+    typer.echo(f"{written}")
 
 
 def train(
@@ -218,3 +328,18 @@ def zonal(
 
 def _percent(share: float | None) -> str:
     return "-" if share is None else f"{100.0 * share:.0f}%"
+
+
+def _pixel(grid: Grid) -> str:
+    return f"{grid.transform.a:g} {'degrees' if grid.crs.is_geographic else 'm'}"
+
+
+def _rule(mask: SceneMask) -> str:
+    words = {
+        "clear": "in",
+        "hidden": "not in",
+        "hidden_bits": "no bit of",
+        "min": ">=",
+        "max": "<=",
+    }
+    return " and ".join(f"{words[key]} {value}" for key, value in mask.rule.to_keys().items())
