@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import zipfile
 from datetime import date
 from pathlib import Path
 
@@ -10,11 +12,12 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
+from pyproj import CRS, Transformer
 
 from imagery.catalog import read_scenes
 from imagery.errors import SceneError
 from imagery.features import FeatureSpec, block_features
-from imagery.grid import Block
+from imagery.grid import Block, Grid
 from imagery.raster import is_valid_cog
 from imagery.sentinel import (
     DEFAULT_BANDS,
@@ -146,3 +149,78 @@ def test_missing_pixels_broken_metadata_and_paths_that_lead_out(tmp_path: Path) 
     with pytest.raises(SceneError, match="B04_10m"):
         import_safe(product.folder, tmp_path / "scenes")
     assert list((tmp_path / "scenes").iterdir()) == []
+
+
+def zipped(folder: Path, archive: Path) -> Path:
+    """The product as it is downloaded: its folder in a zip."""
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as out:
+        for file in sorted(folder.rglob("*")):
+            if file.is_file():
+                out.write(file, f"{folder.name}/{file.relative_to(folder).as_posix()}")
+    return archive
+
+
+def test_a_zip_gives_the_same_scene_as_its_folder_and_is_not_unpacked(tmp_path: Path) -> None:
+    folder = with_pixels(L2A, tmp_path / L2A.name).folder
+    archive = zipped(folder, tmp_path / "product.zip")
+    before = archive.read_bytes()
+    import_safe(folder, tmp_path / "a", bands=["red", "swir1", "nir09"])
+    sidecar = import_safe(archive, tmp_path / "b", bands=["red", "swir1", "nir09"])
+    assert archive.read_bytes() == before
+    for path in sorted((tmp_path / "a").glob("*.tif")):
+        with rasterio.open(path) as one, rasterio.open(tmp_path / "b" / path.name) as other:
+            np.testing.assert_array_equal(one.read(), other.read())
+    meta = json.loads(sidecar.read_text())
+    assert [original["file"] for original in meta["originals"]] == ["../product.zip"]
+    assert {path.name for path in tmp_path.iterdir()} == {folder.name, archive.name, "a", "b"}
+
+
+def test_cloud_probability_hides_what_the_classes_show(tmp_path: Path) -> None:
+    folder = with_pixels(L2A, tmp_path / L2A.name).folder
+    with pytest.raises(SceneError, match="has no cloud probability"):
+        import_safe(folder, tmp_path / "s", bands=["red"], max_cloud_probability=40)
+    (granule,) = (folder / "GRANULE").iterdir()
+    percent = np.zeros((60, 60), dtype=np.uint8)
+    percent[:10] = 41
+    write_band(granule / "QI_DATA" / "MSK_CLDPRB_20m.jp2", 20, percent)
+    import_safe(folder, tmp_path / "s", bands=["red"], max_cloud_probability=40)
+    (scene,) = read_scenes(tmp_path / "s").scenes
+    _, clear = scene.read(["red"], Block(row=0, col=0, rows=120, cols=120))
+    expected = np.zeros((120, 120), dtype=bool)
+    expected[20:, :60] = True
+    np.testing.assert_array_equal(clear, expected)
+
+
+def test_level_1c_of_new_baselines_has_cloud_classes(tmp_path: Path) -> None:
+    folder = with_pixels(L1C, tmp_path / L1C.name).folder
+    (granule,) = (folder / "GRANULE").iterdir()
+    classes = np.zeros((3, 20, 20), dtype=np.uint8)
+    classes[0, 0], classes[1, 1], classes[2, 2] = 1, 1, 1
+    path = granule / "QI_DATA" / "MSK_CLASSI_B00.jp2"
+    path.parent.mkdir(exist_ok=True)
+    with rasterio.open(
+        path, "w", driver="JP2OpenJPEG", width=20, height=20, count=3, dtype="uint8",
+        crs="EPSG:32701", transform=Affine(60, 0, 99960, 0, -60, 7800040), quality=100,
+        reversible=True,
+    ) as out:  # fmt: skip
+        out.write(classes)
+    import_safe(folder, tmp_path / "s", bands=["red"])
+    (scene,) = read_scenes(tmp_path / "s").scenes
+    _, clear = scene.read(["red"], Block(row=0, col=0, rows=120, cols=120))
+    assert not clear[:18].any()
+    assert clear[18:].all()
+
+
+def test_tiles_of_an_orbit_onto_the_grid_of_another_zone(tmp_path: Path) -> None:
+    """Real metadata, one tile brought from zone 1 to the neighbouring zone 60."""
+    folder = with_pixels(L2A, tmp_path / L2A.name).folder
+    x, y = Transformer.from_crs(32701, 32760, always_xy=True).transform(100_560, 7_799_440)
+    like = Grid(
+        crs=CRS.from_epsg(32760), transform=Affine(20, 0, x - 500, 0, -20, y + 500), shape=(50, 50)
+    )
+    import_safe(folder, tmp_path / "s", bands=["red", "swir1"], like=like)
+    (scene,) = read_scenes(tmp_path / "s").scenes
+    values, clear = scene.read(["red"], Block(row=0, col=0, rows=50, cols=50))
+    assert 0.3 < clear.mean() < 0.7
+    assert values[0][clear].min() >= 0.13 - 1e-6
+    assert values[0][clear].max() <= 0.1399 + 1e-6

@@ -1,0 +1,141 @@
+"""`adsurvey scenes` as an analyst meets it: a folder with good and bad things in it."""
+
+from __future__ import annotations
+
+import json
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest_products import landsat_folder, write_image, write_sidecar, write_tif
+from typer.testing import CliRunner
+
+from api.cli import app
+
+
+def run(*words: object) -> tuple[int, str, str]:
+    result = CliRunner().invoke(app, [str(word) for word in words])
+    # What the program's own frame would print of an error it knows.
+    raised = "" if result.exception is None else str(result.exception)
+    return result.exit_code, result.stdout, result.stderr + raised
+
+
+def test_a_folder_of_anything_goes_on_after_failures_and_again_after_repair(
+    tmp_path: Path,
+) -> None:
+    raw = tmp_path / "raw"
+    codes = np.full((4, 5), 21824)
+    landsat_folder(raw, codes, np.zeros_like(codes))
+    write_image(raw / "good.tif", date="2026-01-05")
+    broken = write_image(raw / "cut.tif", date="2026-01-15").with_suffix(".tif")
+    whole = broken.read_bytes()
+    broken.write_bytes(whole[:200])
+    (raw / "points_elsewhere.vrt").write_text("<VRTDataset/>")
+    (raw / "clouds.gml").write_text("<gml/>")
+    (raw / "download.zip").write_bytes(b"PK\x03\x04 cut")
+    (raw / "broken.json").write_text("{")
+    (raw / "notes.txt").write_text("hello")
+    code, out, err = run("scenes", "import", raw, "--to", tmp_path / "s")
+    assert code == 1
+    assert "2 of 7 products imported, 5 failed" in out
+    for name, why in (
+        ("cut", "cut.tif"),
+        ("points_elsewhere.vrt", "only GeoTIFF"), ("clouds.gml", "only GeoTIFF"),
+        ("download.zip", "download it again"), ("broken.json", "not valid JSON"),
+    ):  # fmt: skip
+        assert f"failed: {raw / name}" in out
+        assert why in err
+    assert len(list((tmp_path / "s").glob("*.json"))) == 2
+    assert not [path for path in (tmp_path / "s").iterdir() if path.name.startswith(".")]
+
+    broken.write_bytes(whole)
+    for name in ("points_elsewhere.vrt", "clouds.gml", "download.zip", "broken.json"):
+        (raw / name).unlink()
+    code, out, _ = run("scenes", "import", raw, "--to", tmp_path / "s")
+    assert code == 0
+    assert "1 of 3 products imported, 2 stood already, 0 failed" in out
+
+
+def test_scenes_of_several_grids_meet_on_one_and_are_catalogued(tmp_path: Path) -> None:
+    first = write_tif(tmp_path / "a.tif", np.full((1, 30, 30), 900, dtype=np.uint16), nodata=0)
+    shifted = write_tif(
+        tmp_path / "b.tif", np.full((1, 30, 30), 1800, dtype=np.uint16), nodata=0, west=500_004.0
+    )
+    scenes = tmp_path / "s"
+    words = ("--bands", "red", "--scale", "0.0001", "--to", scenes)
+    assert run("scenes", "import", first, "--date", "2026-01-01", *words)[0] == 0
+    assert run("scenes", "import", shifted, "--date", "2026-02-01", *words)[0] == 0
+    code, _, err = run("scenes", "list", scenes)
+    assert code == 1
+    assert "--like 2026-01-01_a.tif" in err
+    (scenes / "2026-02-01_b.json").unlink()
+    like = scenes / "2026-01-01_a.tif"
+    code, out, _ = run(
+        "scenes", "import", shifted, "--date", "2026-02-01", *words, "--like", like, "--json"
+    )
+    assert code == 0
+    assert json.loads(out)[0]["state"] == "imported"
+    assert run("scenes", "catalog", scenes, "--to", tmp_path / "stac")[0] == 0
+    for folder in (scenes, tmp_path / "stac"):
+        code, out, _ = run("scenes", "list", folder)
+        assert code == 0
+        assert "2 scenes of 2 dates on 30 x 30 pixels of 10 m, EPSG:32647" in out
+        assert "(97% of the grid)" in out
+        assert "clouds are not hidden" in out
+
+
+def test_misuse(tmp_path: Path) -> None:
+    image = write_image(tmp_path / "a.tif").with_suffix(".tif")
+    code, _, err = run("scenes", "import", image, "--to", tmp_path / "s", "--date", "5.1.2026")
+    assert code == 2
+    assert "dates as 2026-01-05" in err
+    (tmp_path / "empty").mkdir()
+    code, _, err = run("scenes", "import", tmp_path / "empty", "--to", tmp_path / "s")
+    assert code == 1
+    assert "nothing to import" in err
+    image.with_suffix(".json").unlink()
+    code, _, err = run("scenes", "import", image, "--to", tmp_path / "s")
+    assert code == 1
+    assert "key 'bands' is missing" in err
+
+
+@pytest.mark.parametrize("kind", ["zip", "host"])
+def test_images_in_virtual_file_systems_that_the_analyst_names(tmp_path: Path, kind: str) -> None:
+    import zipfile
+
+    served = tmp_path / "served"
+    image = write_tif(served / "a.tif", np.full((1, 9, 9), 900, dtype=np.uint16), nodata=0)
+    words = ("--date", "2026-01-01", "--bands", "red", "--scale", "0.0001", "--to", tmp_path / "s")
+    if kind == "zip":
+        with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+            archive.write(image, "deep/a.tif")
+        code, _, err = run("scenes", "import", f"/vsizip/{tmp_path}/a.zip/deep/a.tif", *words)
+    else:
+        handler = partial(Quiet, directory=str(served))
+        with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+            thread = threading.Thread(target=server.serve_forever, daemon=True)
+            thread.start()
+            url = f"/vsicurl/http://127.0.0.1:{server.server_port}/a.tif"
+            code, _, err = run("scenes", "import", url, *words)
+            server.shutdown()
+            thread.join()
+    assert code == 0, err
+    assert "1 scenes of 1 dates on 9 x 9" in run("scenes", "list", tmp_path / "s")[1]
+    code, _, err = run("scenes", "import", "/vsistdin/a.tif", *words)
+    assert code == 1
+    assert "not a file system to read images from" in err
+    # A sidecar never may.
+    write_sidecar(served / "b.tif", image=f"/vsizip/{tmp_path}/a.zip/deep/a.tif")
+    code, _, err = run("scenes", "import", served / "b.json", "--to", tmp_path / "s")
+    assert code == 1
+    assert "must lie beside" in err
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    """Serves files without a word."""
+
+    def log_message(self, *_: object) -> None:
+        return
