@@ -29,6 +29,7 @@ from api.ogc import OgcEdge, close_ogc, include_ogc, open_ogc
 from api.routes.forms import forms_router
 from api.routes.pages import include_pages
 from api.routes.people import people_router
+from api.routes.review import review_router
 from api.routes.tiles import raster_router
 from api.settings import Settings, is_loopback
 from survey.rounds import read_round
@@ -158,6 +159,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(raster_router(find_raster), prefix="/raster/{layer_id}", tags=["raster"])
     store = read_round(settings.survey).submissions_folder if settings.survey else None
     app.include_router(forms_router(store))
+    app.include_router(review_router(settings.survey))
     app.include_router(people_router(settings))
     include_pages(app)
     _install_errors(app)

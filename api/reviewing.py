@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import json
+import threading
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
 from typing import Any
 
+import pandas as pd
+
 from survey.checks import Places
 from survey.errors import FormError
 from survey.forms import Submission, SubmissionStore, form_ids
+from survey.progress import district_progress, state_progress
 from survey.readers import read_districts, read_frame, read_projects
-from survey.review import Review, flagged_reviews
+from survey.review import Review, ReviewState, flagged_reviews
 from survey.rounds import Round
 
 __all__ = [
+    "ReviewDesk",
     "RoundReviews",
     "answers_by_place",
     "review_detail",
+    "review_progress",
     "review_row",
     "round_places",
     "round_reviews",
@@ -24,6 +33,7 @@ __all__ = [
 
 #: Nothing of a season is older than this, counted from its reference date.
 _SEASON = timedelta(days=366)
+_SETTLED_NS = 2_000_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +96,99 @@ def round_reviews(
         )
     ]
     return RoundReviews(store=store, places=places, reviews=reviews)
+
+
+class ReviewDesk:
+    """A round under review in a service: read again only when something came or was decided.
+
+    Parameters
+    ----------
+    declared : Round
+    """
+
+    def __init__(self, declared: Round) -> None:
+        self._declared = declared
+        self._lock = threading.Lock()
+        self._seen: object = None
+        self._kept: RoundReviews | None = None
+        self.store = SubmissionStore(declared.submissions_folder)
+
+    def look(self, *, today: date) -> RoundReviews:
+        """Submissions as they stand now."""
+        with self._lock:
+            newest, marks = self._marks()
+            seen = (today, marks)
+            if self._kept is None or seen != self._seen:
+                places = self._kept.places if self._kept else None
+                self._kept = round_reviews(self._declared, today=today, places=places)
+                # The clock of files is coarse: what changed just now may change again unseen.
+                is_settled = time.time_ns() - newest > _SETTLED_NS
+                self._seen = seen if is_settled else None
+            return self._kept
+
+    def _marks(self) -> tuple[int, tuple[tuple[str, int], ...]]:
+        """When names in the folders of the store last changed."""
+        root = self.store.folder
+        folders = [
+            *root.glob("submissions/*"),
+            *root.glob("review/*"),
+            root / "conflicts",
+            root / "withdrawn",
+        ]
+        marks = tuple(
+            (str(folder), folder.stat().st_mtime_ns) for folder in folders if folder.is_dir()
+        )
+        return max((mark for _, mark in marks), default=0), marks
+
+
+def review_progress(
+    reviews: Sequence[Review], places: Places | None, *, covers: Callable[[str], bool]
+) -> dict[str, list[dict[str, Any]]]:
+    """What came in by form, district, team and day, and what is missing against the sample.
+
+    Parameters
+    ----------
+    covers : callable
+        Whether a district is shown.
+
+    Returns
+    -------
+    dict
+        `forms`, `districts`, `teams`, `days`: counts by state; `sample`: drawn, visited, accepted
+        and missing segments of each district, counted and not named.
+    """
+    rows = pd.DataFrame(
+        [review_row(review, places) for review in reviews],
+        columns=["form_id", "district", "team", "day", "state"],
+    )
+    tables = {
+        "forms": state_progress(rows, ["form_id"]),
+        "districts": state_progress(rows, ["district"]),
+        "teams": state_progress(rows, ["team"]),
+        "days": state_progress(rows, ["day"]),
+    }
+    if places is not None:
+        tables["sample"] = sample_progress(reviews, places, covers=covers)
+    return {name: json.loads(table.to_json(orient="records")) for name, table in tables.items()}
+
+
+def sample_progress(
+    reviews: Sequence[Review], places: Places, *, covers: Callable[[str], bool]
+) -> pd.DataFrame:
+    """Drawn, visited, accepted and missing segments of the districts shown."""
+    visits = [
+        r
+        for r in reviews
+        if r.original.form_id == "segment_visit" and r.state is not ReviewState.REJECTED
+    ]
+    table = district_progress(
+        [r.submission for r in visits],
+        places.frame,
+        accepted={r.instance_id for r in visits if r.state is ReviewState.ACCEPTED},
+    )
+    table.insert(1, "district_name", [places.name_of[code] for code in table["district_pcode"]])
+    table["missing"] = [len(segments) for segments in table["missing"]]
+    return table.loc[[covers(code) for code in table["district_pcode"]]]
 
 
 def review_row(review: Review, places: Places | None) -> dict[str, Any]:

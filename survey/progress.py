@@ -2,33 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import pandas as pd
 
 from survey.forms import Submission
+from survey.review import ReviewState
 
-__all__ = ["district_progress", "team_progress"]
+__all__ = ["district_progress", "state_progress", "team_progress"]
 
 
-def district_progress(visits: Sequence[Submission], frame: pd.DataFrame) -> pd.DataFrame:
-    """Drawn, visited and missing segments of each district.
+def state_progress(submissions: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """Number of submissions in each state of review.
+
+    Parameters
+    ----------
+    submissions : DataFrame
+        A row for each, with `state` and the columns of `by`.
+    by : sequence of str
+        What to count by, such as team and day.
+
+    Returns
+    -------
+    DataFrame
+        The columns of `by`, `total`, and a column for each state; sorted.
+    """
+    columns = [*by, "total", *ReviewState]
+    if submissions.empty:
+        return pd.DataFrame(columns=columns)
+    flat = submissions[list(by)].assign(
+        total=1, **{state: (submissions["state"] == state).astype(int) for state in ReviewState}
+    )
+    return flat.groupby(list(by), sort=True).sum().reset_index()[columns]
+
+
+def district_progress(
+    visits: Sequence[Submission], frame: pd.DataFrame, *, accepted: Collection[str] = ()
+) -> pd.DataFrame:
+    """Drawn, visited, accepted and missing segments of each district.
 
     Parameters
     ----------
     visits : sequence of Submission
-        Segment visits; several of one segment count once.
+        Segment visits that were not rejected; several of one segment count once.
+    accepted : collection of str
+        instanceIDs of those that were accepted.
     frame : DataFrame
         Columns `segment_id`, `district_pcode` and `is_sampled`.
 
     Returns
     -------
     DataFrame
-        `district_pcode`, `drawn`, `visited`, `missing` (ids of drawn segments without a visit,
-        sorted) and `not_drawn` (visited segments that were not drawn and do not count);
+        `district_pcode`, `drawn`, `visited`, `accepted`, `missing` (ids of drawn segments without
+        a visit, sorted) and `not_drawn` (visited segments that were not drawn and do not count);
         districts in order of their code.
     """
     seen = {visit.answers.get("segment_id", "") for visit in visits}
+    counted = {v.answers.get("segment_id", "") for v in visits if v.instance_id in accepted}
     drawn = frame.loc[frame["is_sampled"]]
     rows = []
     for code, own in frame.groupby("district_pcode", sort=True):
@@ -38,6 +68,7 @@ def district_progress(visits: Sequence[Submission], frame: pd.DataFrame) -> pd.D
                 "district_pcode": str(code),
                 "drawn": len(ids),
                 "visited": len(ids & seen),
+                "accepted": len(ids & counted),
                 "missing": tuple(sorted(ids - seen)),
                 "not_drawn": len((set(own["segment_id"]) - ids) & seen),
             }

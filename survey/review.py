@@ -30,6 +30,7 @@ from survey.forms.tombstones import WITHDRAWAL_CODE
 
 __all__ = [
     "TRANSITIONS",
+    "UNTOUCHABLE",
     "Action",
     "Change",
     "Decision",
@@ -83,7 +84,7 @@ TRANSITIONS: Mapping[ReviewState, Mapping[Action, ReviewState]] = MappingProxyTy
 )
 
 #: Answers that are the respondent's or the phone's own: no reviewer may write them.
-_UNTOUCHABLE = frozenset(
+UNTOUCHABLE = frozenset(
     {"consent", "consent_version", "consent_language", WITHDRAWAL_CODE, "start", "end"}
 )
 _ENTRY = re.compile(r"(?P<repeat>[\w-]+)\[(?P<number>\d{1,4})\]/(?P<name>[\w-]+)")
@@ -433,7 +434,7 @@ def _changes(submission: Submission, wanted: Mapping[str, str]) -> tuple[Change,
         name = (entry["repeat"], entry["name"]) if entry else ("", place)
         if name not in asked:
             raise FormError(f"{place} is not a question of {submission.form_id}")
-        if name[1] in _UNTOUCHABLE:
+        if name[1] in UNTOUCHABLE:
             raise FormError(
                 f"{place} cannot be edited: it is the respondent's or the phone's own; reject or "
                 "withdraw the submission instead"

@@ -94,27 +94,41 @@ def forms_status(
 
     Segment ids are names of places: do not pass the list of `--missing` on.
     """
-    from survey.forms import SubmissionStore, form_ids
+    from datetime import UTC, datetime
+
+    from api.reviewing import round_reviews
+    from survey.errors import SurveyError
+    from survey.forms import form_ids
     from survey.progress import district_progress, team_progress
-    from survey.readers import read_districts, read_frame
+    from survey.review import ReviewState, count_states
     from survey.rounds import read_round
 
     declared = read_round(survey)
-    store = SubmissionStore(declared.submissions_folder)
-    counts = {form_id: store.n_submissions(form_id) for form_id in form_ids()}
-    n_conflicts, n_refused = store.kept_for_review()
-    n_waiting = store.n_waiting()
-    n_sealed = sum(1 for _ in store.iter_sealed())
-    visits = store.submissions("segment_visit")
-    where = declared.locate
-    districts = read_districts(where(declared.inputs.districts), declared.columns.districts)
-    frame = read_frame(where(declared.inputs.frame), districts)
-    by_district, by_team = district_progress(visits, frame), team_progress(visits)
+    reviewed = round_reviews(declared, today=datetime.now(UTC).date())
+    if reviewed.places is None:
+        raise SurveyError("the districts or the frame of the round are missing; see [inputs]")
+    by_form = {
+        form_id: count_states([r for r in reviewed.reviews if r.original.form_id == form_id])
+        for form_id in form_ids()
+    }
+    counts = {form_id: sum(states.values()) for form_id, states in by_form.items()}
+    n_conflicts, n_refused = reviewed.store.kept_for_review()
+    n_waiting = reviewed.store.n_waiting()
+    n_sealed = sum(1 for _ in reviewed.store.iter_sealed())
+    all_visits = [r for r in reviewed.reviews if r.original.form_id == "segment_visit"]
+    standing = [r for r in all_visits if r.state is not ReviewState.REJECTED]
+    by_district = district_progress(
+        [r.submission for r in standing],
+        reviewed.places.frame,
+        accepted={r.instance_id for r in standing if r.state is ReviewState.ACCEPTED},
+    )
+    by_team = team_progress([r.submission for r in all_visits])
     if not missing:
         by_district = by_district.drop(columns="missing")
     if as_json:
         content = {
             "submissions": counts,
+            "states": by_form,
             "conflicts": n_conflicts,
             "waiting_for_files": n_waiting,
             "encrypted": n_sealed,
@@ -126,18 +140,20 @@ def forms_status(
         return
     for form_id, count in counts.items():
         if count:
-            typer.echo(f"{form_id:<20} {count:>6}")
+            states = ", ".join(f"{n} {state}" for state, n in by_form[form_id].items())
+            typer.echo(f"{form_id:<20} {count:>6}  {states}")
     typer.echo(f"{'kept for review':<20} {n_conflicts:>6} conflicts, {n_refused} refused files")
     if n_waiting:
         typer.echo(f"{'files are missing':<20} {n_waiting:>6}")
     if n_sealed:
         typer.echo(f"{'encrypted':<20} {n_sealed:>6}")
-    typer.echo("\ndistrict          drawn  visited  missing")
-    names = districts.set_index("district_pcode")["district_name"]
+    typer.echo("\ndistrict          drawn  visited  accepted  missing")
+    names = reviewed.places.name_of
     for row in by_district.to_dict("records"):
         name = f"{row['district_pcode']} {names[row['district_pcode']]}"
         typer.echo(
-            f"{name:<17} {row['drawn']:>5} {row['visited']:>8} {row['drawn'] - row['visited']:>8}"
+            f"{name:<17} {row['drawn']:>5} {row['visited']:>8} {row['accepted']:>9} "
+            f"{row['drawn'] - row['visited']:>8}"
             + ("  " + " ".join(row["missing"]) if missing else "")
         )
     typer.echo("\nobserver     visits  days  first       last")

@@ -54,6 +54,24 @@ class Places:
         return found
 
     @cached_property
+    def province_of(self) -> Mapping[str, str]:
+        """Province of each district."""
+        rows = self._districts
+        return dict(zip(rows["district_pcode"], rows["province_pcode"], strict=True))
+
+    @cached_property
+    def name_of(self) -> Mapping[str, str]:
+        """Name of each district."""
+        rows = self._districts
+        return dict(zip(rows["district_pcode"], rows["district_name"], strict=True))
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """Segments with `segment_id`, `district_pcode` and `is_sampled`."""
+        frame: pd.DataFrame = self._frame
+        return frame
+
+    @cached_property
     def segment_district(self) -> Mapping[str, str]:
         """District of each segment of the frame."""
         return dict(zip(self._frame["segment_id"], self._frame["district_pcode"], strict=True))

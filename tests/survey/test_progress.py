@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from survey.forms import Submission
-from survey.progress import district_progress, team_progress
+from survey.progress import district_progress, state_progress, team_progress
 
 
 def visit(segment: str, observer: str, day: str) -> Submission:
@@ -36,12 +36,31 @@ FRAME = pd.DataFrame(
 
 
 def test_districts() -> None:
-    rows = district_progress(VISITS, FRAME).to_dict("records")
+    done = {VISITS[1].instance_id, VISITS[2].instance_id}
+    rows = district_progress(VISITS, FRAME, accepted=done).to_dict("records")
     assert rows == [
-        {"district_pcode": "A", "drawn": 2, "visited": 1, "missing": ("a2",), "not_drawn": 1},
-        {"district_pcode": "B", "drawn": 1, "visited": 1, "missing": (), "not_drawn": 0},
-        {"district_pcode": "C", "drawn": 0, "visited": 0, "missing": (), "not_drawn": 0},
+        row("A", drawn=2, visited=1, accepted=1, missing=("a2",), not_drawn=1),
+        row("B", drawn=1, visited=1, accepted=0, missing=(), not_drawn=0),
+        row("C", drawn=0, visited=0, accepted=0, missing=(), not_drawn=0),
     ]
+
+
+def row(code: str, **counts: object) -> dict[str, object]:
+    return {"district_pcode": code, **counts}
+
+
+def test_states() -> None:
+    table = pd.DataFrame(
+        {
+            "team": ["T1", "T1", "T1", "T2"],
+            "day": ["d1", "d1", "d2", "d1"],
+            "state": ["accepted", "flagged", "accepted", "rejected"],
+        }
+    )
+    rows = state_progress(table, ["team", "day"]).set_index(["team", "day"])
+    assert rows["total"].to_dict() == {("T1", "d1"): 2, ("T1", "d2"): 1, ("T2", "d1"): 1}
+    assert rows.loc[("T1", "d1"), ["accepted", "flagged", "rejected"]].to_list() == [1, 1, 0]
+    assert state_progress(table.iloc[:0], ["team"]).empty
 
 
 def test_teams() -> None:
