@@ -21,14 +21,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from scipy import stats
 
 from survey.errors import EstimationError, TooFewUnitsError
 from survey.estimation import Frame, LadderRule, Sample
-from survey.estimation.assisted import fit_regression, regression_columns
+from survey.estimation.assisted import difference_linear, fit_regression, regression_columns
 from survey.estimation.design import linearised_moments
 from survey.estimation.direct import expansion_linear, ratio_linear
-from survey.estimation.intervals import finish
+from survey.estimation.intervals import finish, t_quantile
 from survey.estimation.ladder import Ladder
 from survey.estimation.strata import stratified_design
 from survey.types import EstimateType
@@ -57,7 +56,10 @@ def smooth(rng: np.random.Generator, n: int, width: int) -> np.ndarray:
     return np.convolve(noise, np.full(width, 1.0 / math.sqrt(width)), "valid")
 
 
-def population(prevalence: float, seed: int, kind: str) -> Population:
+def population(
+    prevalence: float, seed: int, kind: str, *, whole_share: float | None = None
+) -> Population:
+    """A population; with `whole_share` units hold all crop or none and so many are misread."""
     rng = np.random.default_rng(seed)
     n_districts = 8 if kind == "choose" else 6
     n = n_districts * PER_DISTRICT
@@ -88,6 +90,13 @@ def population(prevalence: float, seed: int, kind: str) -> Population:
         rng.random(n) < false_share, rng.gamma(1.0, 0.3 * truth[positive].mean(), n), 0.0
     )
     mapped = np.minimum(mapped, risk)
+    if whole_share is not None:
+        risk = rng.uniform(1.0, 6.0, n) if kind == "choose" else 0.3 + rng.gamma(1.5, 1.5, n)
+        truth = np.where(positive, risk, 0.0)
+        misread = whole_share * rng.uniform(0.3, 1.7, n_districts)[district]
+        odds = 2.0 * np.where(positive, 1.0, prevalence)
+        mapped = np.where(positive ^ (rng.random(n) < misread * odds), risk, 0.0)
+        mapped = np.minimum(mapped * rng.uniform(0.9, 1.1, n), risk)
     agree = np.minimum(mapped, truth)
     with np.errstate(invalid="ignore", divide="ignore"):
         users = np.bincount(district, agree) / np.bincount(district, mapped)
@@ -204,6 +213,11 @@ def linears(frame, strata, sample, masks):
                 fit.greg(columns[mask].sum(axis=0), inside),
                 EstimateType.ASSISTED,
             )
+        x = frame.covariate_ha
+        result["difference", key] = (
+            difference_linear(design, y, x[sample.index], inside, float(x[mask].sum())),
+            EstimateType.ASSISTED,
+        )
     return result
 
 
@@ -234,7 +248,7 @@ def one_draw(pop, masks, truths, target, rng, tallies, rule):
         tally.add(truth, estimate.value_ha, linear.value_ha, estimate.n_positive == 0, estimate.cv)
         naive = max(linear.value_ha, 0.0)
         for interval, df in (("normal", math.inf), ("t_design", design.df)):
-            half = se * (stats.t.ppf(0.975, df) if math.isfinite(df) else stats.norm.ppf(0.975))
+            half = se * t_quantile(0.95, df)
             tally.negative_limit += interval == "t_design" and linear.value_ha - half < 0.0
             tally.interval(interval, truth, max(naive - half, 0.0), naive + half)
         tally.interval("default", truth, estimate.ci_low_ha, estimate.ci_high_ha)
@@ -288,12 +302,21 @@ def add_default(tallies, key, name, truth, estimate) -> None:
     tally.interval("default", truth, estimate.ci_low_ha, estimate.ci_high_ha)
 
 
-def cell(prevalence: float, target: int, runs: int, kind: str, seed: int, *, models: bool = False):
+def cell(
+    prevalence: float,
+    target: int,
+    runs: int,
+    kind: str,
+    seed: int,
+    *,
+    models: bool = False,
+    whole_share: float | None = None,
+):
     tallies: dict[tuple[str, str], Tally] = {}
     rule = LadderRule(small_area_draws=300)
     one = one_model_draw if models else one_draw
     for k in range(POPULATIONS):
-        pop = population(prevalence, 100 * seed + k, kind)
+        pop = population(prevalence, 100 * seed + k, kind, whole_share=whole_share)
         rng = np.random.default_rng([seed, k, target])
         frame = pop.frame
         masks = {("district", str(d)): frame.domain == d for d in np.unique(frame.domain)} | {
@@ -305,14 +328,17 @@ def cell(prevalence: float, target: int, runs: int, kind: str, seed: int, *, mod
     return {key: tally.row() for key, tally in sorted(tallies.items())}
 
 
-def describe(kind: str, seed: int) -> None:
+def describe(kind: str, seed: int, whole_share: float | None) -> None:
     print(
         "| positive segments | ICC in blocks of 20 | user's accuracy | producer's accuracy | "
         "pixel count / truth, by district |"
     )
     print("|---|---|---|---|---|")
     for prevalence in PREVALENCES:
-        pops = [population(prevalence, 100 * seed + k, kind) for k in range(POPULATIONS)]
+        pops = [
+            population(prevalence, 100 * seed + k, kind, whole_share=whole_share)
+            for k in range(POPULATIONS)
+        ]
         ratios = []
         for pop in pops:
             _, code = np.unique(pop.frame.domain, return_inverse=True)
@@ -331,24 +357,28 @@ def describe(kind: str, seed: int) -> None:
 
 HEADER = (
     "| positive | n/district | estimator | bias | RMSE | CV | all zero | negative | "
-    "negative limit | normal | t, design df | default | above | below | length |\n"
-    "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|"
+    "negative limit | normal | t, design df | default |\n"
+    "|---|---|---|---|---|---|---|---|---|---|---|---|"
 )
 
 
+def three(row: dict[str, float], kind: str) -> str:
+    """Coverage of a kind of interval, its misses above and below, and its length."""
+    if kind != "default" and not row["normal_length"] > 0.0:
+        return "-"
+    return (
+        f"{row[f'{kind}_coverage']:.3f} ({row[f'{kind}_above']:.3f}/{row[f'{kind}_below']:.3f}) "
+        f"{row[f'{kind}_length']:.1f}"
+    )
+
+
 def line(prevalence: float, target: int, name: str, row: dict[str, float]) -> str:
-    naive = "| - | - | - "
-    if row["normal_length"] > 0.0:
-        naive = (
-            f"| {row['negative_limit']:.2f} | {row['normal_coverage']:.3f} "
-            f"| {row['t_design_coverage']:.3f} "
-        )
+    limit = f"{row['negative_limit']:.2f}" if row["normal_length"] > 0.0 else "-"
     return (
         f"| {prevalence:.0%} | {target} | {name} | {row['bias']:+.3f} | {row['rmse']:.2f} "
-        f"| {row['cv']:.2f} | {row['zero']:.2f} | {row['negative']:.3f} "
-        f"{naive}"
-        f"| {row['default_coverage']:.3f} | {row['default_above']:.3f} "
-        f"| {row['default_below']:.3f} | {row['default_length']:.1f} |"
+        f"| {row['cv']:.2f} | {row['zero']:.2f} | {row['negative']:.3f} | {limit} | "
+        + " | ".join(three(row, kind) for kind in INTERVALS)
+        + " |"
     )
 
 
@@ -358,13 +388,16 @@ def main() -> None:
     parser.add_argument("--set", choices=["choose", "validate"], default="validate")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--models", action="store_true", help="rungs below the district rule")
+    parser.add_argument(
+        "--whole", type=float, help="units hold all crop or none; this share is misread"
+    )
     parser.add_argument("--positive", type=float, nargs="+", default=list(PREVALENCES))
     parser.add_argument("--size", type=int, nargs="+", default=list(SIZES))
     parser.add_argument("--out", type=Path, help="JSON file for the figures")
     arguments = parser.parse_args()
     seed = arguments.seed or (11 if arguments.set == "choose" else 41)
     started = time.perf_counter()
-    describe(arguments.set, seed)
+    describe(arguments.set, seed, arguments.whole)
     results = {
         (prevalence, target): cell(
             prevalence,
@@ -373,6 +406,7 @@ def main() -> None:
             arguments.set,
             seed,
             models=arguments.models,
+            whole_share=arguments.whole,
         )
         for prevalence in arguments.positive
         for target in arguments.size

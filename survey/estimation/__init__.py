@@ -6,7 +6,9 @@ regression; `calibration` GREG weights, post-strata, raking; `rules`, `ladder`, 
 and `domains` districts, with the models of `smallarea`; `covariance` many domains at once;
 `accuracy` point samples; `replication` bootstrap and jackknife; `contrasts` and `means`
 questionnaire figures; `change` two seasons;
-`production` yield and value; `modes` figures that are not expansions; `reliability` labels.
+`production` yield and value; `modes` figures that are not expansions; `netting` eradication;
+`statistics` any variable under any design; `pooled` what the strata know of the map's errors;
+`reliability` labels.
 """
 
 from survey.estimation.accuracy import (
@@ -17,7 +19,12 @@ from survey.estimation.accuracy import (
 )
 from survey.estimation.assisted import difference_total, regression_total
 from survey.estimation.calibration import Calibrated, calibrate, post_stratify
-from survey.estimation.change import ChangeEstimate, change_between, season_total
+from survey.estimation.change import (
+    ChangeEstimate,
+    change_between,
+    change_of_figures,
+    season_total,
+)
 from survey.estimation.contrasts import mean_contrast, ratio_statistic
 from survey.estimation.covariance import DomainTotals, domain_totals
 from survey.estimation.design import SurveyDesign, design_effect, linearised_covariance
@@ -44,6 +51,7 @@ from survey.estimation.modes import (
     range_only,
     with_interpreter_variance,
 )
+from survey.estimation.netting import Eradication, net_of_eradication
 from survey.estimation.production import (
     Production,
     farm_gate_value,
@@ -62,6 +70,7 @@ from survey.estimation.replication import (
     rao_wu_weights,
     replicate_covariance,
 )
+from survey.estimation.statistics import Quantity, Statistic, domain_statistics
 from survey.estimation.units import Frame, Sample, fill_covariate
 
 __all__ = [
@@ -71,13 +80,16 @@ __all__ = [
     "ChangeEstimate",
     "DomainEstimate",
     "DomainTotals",
+    "Eradication",
     "Forced",
     "Frame",
     "LadderRule",
     "MeanEstimate",
     "Production",
+    "Quantity",
     "Replicates",
     "Sample",
+    "Statistic",
     "SurveyDesign",
     "Thresholds",
     "accuracy_of_matrix",
@@ -86,10 +98,12 @@ __all__ = [
     "calibrate",
     "census_with_omission",
     "change_between",
+    "change_of_figures",
     "comparability_label",
     "design_effect",
     "detected_minimum",
     "difference_total",
+    "domain_statistics",
     "domain_totals",
     "error_adjusted_area",
     "estimate_by_methods",
@@ -103,6 +117,7 @@ __all__ = [
     "mean_by_cluster",
     "mean_contrast",
     "mean_yield",
+    "net_of_eradication",
     "opium_yield",
     "percentile_interval",
     "post_stratify",

@@ -79,7 +79,7 @@ class Fit:
             # Sarndal et al. (1992) eq. 6.5.13: g = 1_d + (X_d - HT X_d)' (sum w x x')^-1 x.
             gap = totals - (w[:, None] * self.x).sum(axis=0)
             z = z + self.weight * residual * (self.x @ (self.inverse @ gap))
-        return Linear(value_ha=value, z=z)
+        return Linear(value_ha=value, z=z, residual_ha=residual)
 
     def _residual_corrected(self) -> Floats:
         # MacKinnon and White (1985), J. Econometrics 29, 305-325: HC3 residuals. Against
@@ -243,7 +243,7 @@ def difference_linear(
         raise EstimationError("the covariate is missing for part of the frame; fill it first")
     # Sarndal et al. (1992) eq. 6.3.4: sum of x over the domain + HT of y - x.
     z = np.where(inside, design.weight * (y - x), 0.0)
-    return Linear(value_ha=total_x + float(z.sum()), z=z)
+    return Linear(value_ha=total_x + float(z.sum()), z=z, residual_ha=y - x)
 
 
 def difference_total(

@@ -12,7 +12,7 @@ from survey.estimation.design import SurveyDesign
 from survey.estimation.intervals import Linear
 from survey.estimation.units import Bools, Floats
 
-__all__ = ["Calibrated", "calibrate", "post_stratify"]
+__all__ = ["Calibrated", "calibrate", "post_stratify", "recalibrated"]
 
 MAX_ITERATIONS = 100
 TOLERANCE = 1e-12
@@ -162,3 +162,27 @@ def post_stratify(
     names = sorted(sizes)
     x = (labels[:, None] == np.asarray(names)[None, :]).astype(np.float64)
     return calibrate(design, x, np.asarray([sizes[name] for name in names]))
+
+
+def recalibrated(
+    weight: npt.ArrayLike,
+    x: npt.ArrayLike,
+    totals: npt.ArrayLike,
+    *,
+    distance: str = "linear",
+    bounds: tuple[float, float] | None = None,
+) -> Floats:
+    """Calibrated weights (n,) of one replicate; units that it does not hold stay at zero.
+
+    References
+    ----------
+    Rao, Wu and Yue (1992), Survey Methodology 18, 209-217, sec. 2: every replicate is calibrated
+    anew.
+    """
+    given = np.asarray(weight, dtype=np.float64)
+    used = given > 0.0
+    design = SurveyDesign(weight=given[used], stratum=np.zeros(int(used.sum()), dtype=np.int64))
+    columns = np.asarray(x, dtype=np.float64)[used]
+    result = np.zeros(given.size)
+    result[used] = calibrate(design, columns, totals, distance=distance, bounds=bounds).weight
+    return result

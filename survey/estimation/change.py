@@ -16,8 +16,15 @@ from survey.estimation.direct import expansion_linear, ratio_linear, size_of
 from survey.estimation.intervals import Linear, t_quantile
 from survey.estimation.strata import Stratified, stratified_design
 from survey.estimation.units import Frame, Sample
+from survey.types import Estimate, EstimateType
 
-__all__ = ["ChangeEstimate", "SeasonTotal", "change_between", "season_total"]
+__all__ = [
+    "ChangeEstimate",
+    "SeasonTotal",
+    "change_between",
+    "change_of_figures",
+    "season_total",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -153,20 +160,12 @@ def change_between(
     Tam (1984), J. Royal Statistical Society D 33, 283-289; Holmes and Skinner (2000), GSS
     Methodology Series 21: cov = sum of N^2 (n12 / (n1 n2) - 1 / N) s12.
     """
-    if after.harvest_year <= before.harvest_year:
-        raise EstimationError(
-            f"season {after.harvest_year} does not follow {before.harvest_year}; swap them"
-        )
-    same = (
-        before.method_version == after.method_version
-        or before.method_version in after.comparable_with
+    same = _same_method(
+        (before.harvest_year, before.method_version),
+        (after.harvest_year, after.method_version),
+        comparable_with=after.comparable_with,
+        signed_by=signed_by,
     )
-    if not same and not signed_by.strip():
-        raise EstimationError(
-            f"method {after.method_version!r} ({after.harvest_year}) is not comparable with "
-            f"{before.method_version!r} ({before.harvest_year}); no change is computed across a "
-            "break unless someone signs for it: pass signed_by"
-        )
     if before.n_positive == 0 and after.n_positive == 0:
         raise EstimationError("the crop was found in neither season; there is no change to test")
     first = linearised_moments(before.strata.design, before.linear.z)
@@ -181,7 +180,7 @@ def change_between(
     half = t_quantile(level, df) * se
     earlier = before.linear.value_ha
     p_value = float(2.0 * stats.t.sf(abs(value) / se, df)) if se > 0.0 else math.nan
-    break_note = "" if same else f" Compared across a change of method, signed by {signed_by}."
+    break_note = "" if same else _break_note(signed_by)
     return ChangeEstimate(
         value_ha=value,
         se_ha=se,
@@ -195,6 +194,94 @@ def change_between(
         signed_by="" if same else signed_by,
         why=f"{n_overlap} segments were seen in both seasons." + break_note,
     )
+
+
+def change_of_figures(
+    before: Estimate,
+    after: Estimate,
+    *,
+    years: tuple[int, int],
+    method_versions: tuple[str, str],
+    comparable_with: frozenset[str] = frozenset(),
+    level: float = 0.95,
+    signed_by: str = "",
+) -> ChangeEstimate:
+    """Change between two finished figures, whose errors are taken as independent.
+
+    Right for samples drawn apart. Where the same segments were seen in both seasons it
+    overstates the error (their covariance is positive as a rule); `change_between` has it.
+
+    Raises
+    ------
+    EstimationError
+        A break of method without signature; a model or synthetic figure (shrinkage pulls
+        differences towards zero); a figure without value or standard error.
+
+    References
+    ----------
+    Satterthwaite (1946), Biometrics Bulletin 2, 110-114, for df of a sum of two variances.
+    """
+    same = _same_method(
+        (years[0], method_versions[0]),
+        (years[1], method_versions[1]),
+        comparable_with=comparable_with,
+        signed_by=signed_by,
+    )
+    for year, figure in zip(years, (before, after), strict=True):
+        if figure.estimate_type not in {EstimateType.DIRECT, EstimateType.ASSISTED}:
+            raise EstimationError(
+                f"the figure of {year} is {figure.estimate_type.value}: models pull differences "
+                "towards zero; compare direct or assisted figures only"
+            )
+        if not (math.isfinite(figure.value_ha) and math.isfinite(figure.se_ha)):
+            raise EstimationError(
+                f"the figure of {year} has no value with a standard error (nothing found, or "
+                "withheld); there is no change to test"
+            )
+    v1, v2 = before.se_ha**2, after.se_ha**2
+    value, se = after.value_ha - before.value_ha, math.sqrt(v1 + v2)
+    df = (v1 + v2) ** 2 / (v1**2 / before.df + v2**2 / after.df) if se > 0.0 else math.inf
+    df = df if math.isfinite(df) else math.inf
+    half = t_quantile(level, df) * se
+    return ChangeEstimate(
+        value_ha=value,
+        se_ha=se,
+        ci_low_ha=value - half,
+        ci_high_ha=value + half,
+        df=df,
+        relative=value / before.value_ha if before.value_ha > 0.0 else math.nan,
+        p_value=float(2.0 * stats.t.sf(abs(value) / se, df)) if se > 0.0 else math.nan,
+        correlation=0.0,
+        n_overlap=0,
+        signed_by="" if same else signed_by,
+        why="Errors of both seasons taken as independent."
+        + ("" if same else _break_note(signed_by)),
+    )
+
+
+def _same_method(
+    before: tuple[int, str],
+    after: tuple[int, str],
+    *,
+    comparable_with: frozenset[str],
+    signed_by: str,
+) -> bool:
+    """Whether two seasons, (year, method version) each, may be compared without a signature."""
+    if after[0] <= before[0]:
+        raise EstimationError(f"season {after[0]} does not follow {before[0]}; swap them")
+    # A season without a version cannot be known to be comparable.
+    same = bool(before[1]) and (before[1] == after[1] or before[1] in comparable_with)
+    if not same and not signed_by.strip():
+        raise EstimationError(
+            f"method {after[1]!r} ({after[0]}) is not comparable with {before[1]!r} "
+            f"({before[0]}); no change is computed across a break unless someone signs for it: "
+            "pass signed_by"
+        )
+    return same
+
+
+def _break_note(signed_by: str) -> str:
+    return f" Compared across a change of method, signed by {signed_by}."
 
 
 def _overlap_covariance(before: SeasonTotal, after: SeasonTotal) -> tuple[float, int]:

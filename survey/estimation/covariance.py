@@ -21,6 +21,8 @@ __all__ = ["DomainTotals", "domain_totals"]
 class DomainTotals:
     """Design-based or assisted totals of all domains; raw, so a regression may be negative.
 
+    Linearised: without the pooled error that a single assisted district carries at least.
+
     Attributes
     ----------
     domain_id : str array (d,)

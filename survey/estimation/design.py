@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,10 @@ __all__ = [
     "linearised_covariance",
     "linearised_moments",
 ]
+
+
+# Up to here a sum by bincount is faster than building a sparse matrix.
+FEW_COLUMNS = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -47,6 +51,7 @@ class SurveyDesign:
     n_frame: Floats | None = None
     cluster: npt.NDArray[np.generic] | None = None
     n_units: Floats | None = None
+    _stages: tuple[Ints, Ints, Ints] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         weight = np.asarray(self.weight, dtype=np.float64)
@@ -64,9 +69,13 @@ class SurveyDesign:
                     "for each unit"
                 )
             object.__setattr__(self, name, column)
+        object.__setattr__(self, "_stages", self._coded())
 
     def stages(self) -> tuple[Ints, Ints, Ints]:
         """Stratum code of each row, cluster code of each row, stratum code of each cluster."""
+        return self._stages
+
+    def _coded(self) -> tuple[Ints, Ints, Ints]:
         _, stratum = np.unique(self.stratum, return_inverse=True)
         if self.cluster is None:
             rows = np.arange(stratum.size)
@@ -84,7 +93,8 @@ class SurveyDesign:
     def df(self) -> int:
         """Clusters minus strata, the design's degrees of freedom."""
         stratum, _, of_cluster = self.stages()
-        return int(of_cluster.size - np.unique(stratum).size)
+        n_strata = int(stratum.max()) + 1 if stratum.size else 0
+        return int(of_cluster.size - n_strata)
 
 
 def _group_sums(values: Floats, code: Ints, size: int) -> Floats:
@@ -92,6 +102,9 @@ def _group_sums(values: Floats, code: Ints, size: int) -> Floats:
     n = code.size
     if size == n and np.array_equal(code, np.arange(n)):
         return values
+    if values.shape[1] <= FEW_COLUMNS:
+        sums = [np.bincount(code, weights=column, minlength=size) for column in values.T]
+        return np.column_stack(sums)
     table = sparse.csr_matrix((np.ones(n), (code, np.arange(n))), shape=(size, n))
     return np.asarray(table @ values)
 

@@ -6,10 +6,11 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from survey.errors import EstimationError, TooFewUnitsError
 from survey.estimation.design import SurveyDesign, design_effect, linearised_moments
+from survey.estimation.pooled import FEW_CARRIERS, pooled_error
 from survey.estimation.strata import Stratified
 from survey.estimation.units import Bools, Floats, Frame, Sample
 from survey.types import Estimate, EstimateType
@@ -32,18 +33,21 @@ class Linear:
         Raw value, hectares; may be negative for a regression estimate.
     z : float array (n,)
         weight x linearised residual of each sampled segment; 0 where it plays no part.
+    residual_ha : float array (n,) or None
+        Reference minus fitted hectares of all sampled segments, of map-assisted totals.
     """
 
     value_ha: float
     z: Floats
+    residual_ha: Floats | None = None
 
 
 def t_quantile(level: float, df: float) -> float:
     """Two-sided Student quantile; normal where `df` is infinite."""
     return (
-        float(stats.t.ppf(0.5 + level / 2.0, df))
+        float(special.stdtrit(df, 0.5 + level / 2.0))
         if math.isfinite(df)
-        else float(stats.norm.ppf(0.5 + level / 2.0))
+        else float(special.ndtri(0.5 + level / 2.0))
     )
 
 
@@ -107,7 +111,7 @@ def few_upper_ha(
     found = n_effective * float(w[y > 0.0].sum() / w.sum())
     share = 1.0
     if found < n_effective:
-        share = float(stats.beta.ppf(0.5 + level / 2.0, found + 1.0, n_effective - found))
+        share = float(special.betaincinv(found + 1.0, n_effective - found, 0.5 + level / 2.0))
     mean = float(sample.y_ha[sample.y_ha > 0.0].mean())
     return float(min(share * int(member.sum()) * mean, frame.risk_ha[member].sum()))
 
@@ -126,6 +130,8 @@ def finish(
 ) -> Estimate:
     """Estimate with a t interval on effective df, limits cut at zero, and the rules for few.
 
+    The error of a map-assisted figure is never below what the residuals of its strata give
+    (`pooled_error`); where few segments carry them a warning joins `why`.
     With fewer positive segments than `FEW_POSITIVE` the interval is widened to reach from the
     hectares found to `few_upper_ha`. Where the crop was found in no sampled segment of the
     domain the value is 0, the standard error NaN (only an upper limit is known) and the upper
@@ -146,6 +152,15 @@ def finish(
     moments = linearised_moments(design, linear.z)
     se, df = math.sqrt(float(moments.variance[0])), float(moments.df[0])
     value = max(linear.value_ha, 0.0)
+    if linear.residual_ha is not None:
+        pooled = pooled_error(linear.residual_ha, strata, sample, member)
+        if pooled.se_ha > se:
+            se, df = pooled.se_ha, pooled.df
+        if pooled.n_carriers < FEW_CARRIERS and positive.any():
+            why += (
+                " Few segments carry the map's errors: the interval can cover less than it states."
+            )
+    variance = se**2
     # Cochran (1977) sec. 2.8: value -+ t_df * se; a negative raw value is cut at zero and
     # the half-width kept, so the cut never shortens the upper side.
     half = t_quantile(level, df) * se
@@ -189,7 +204,7 @@ def finish(
         method=method,
         why=why,
         level=level,
-        deff=design_effect(design, np.where(inside, sample.y_ha, 0.0), float(moments.variance[0])),
+        deff=design_effect(design, np.where(inside, sample.y_ha, 0.0), variance),
     )
 
 
@@ -197,12 +212,13 @@ def _carriers(frame: Frame, sample: Sample, member: Bools, kind: EstimateType) -
     """Positive segments behind a figure: the domain's, or for a fit those of its provinces."""
     rows = member[sample.index]
     if kind is EstimateType.ASSISTED:
-        rows = np.isin(frame.group[sample.index], np.unique(frame.group[member]))
+        code = frame.group_code
+        rows = (np.bincount(code[member], minlength=int(code.max()) + 1) > 0)[code[sample.index]]
     return int((sample.y_ha[rows] > 0.0).sum())
 
 
 def _is_census(design: SurveyDesign) -> Bools:
     """Sampled segments (n,) whose stratum was taken whole."""
     size = np.inf if design.n_frame is None else design.n_frame
-    _, code = np.unique(design.stratum, return_inverse=True)
+    code, _, _ = design.stages()
     return np.asarray(np.bincount(code)[code] >= size)

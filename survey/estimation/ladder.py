@@ -158,9 +158,14 @@ class Ladder:
         `order` is an estimator and a reason in place of the provinces' choice.
         """
         parts, kinds, reasons = [], [], []
+        residual, has_residual = np.zeros(self.sample.size), False
         for group in np.unique(self.frame.group[mask]):
             kind, reason = order or self.choice[str(group)]
-            parts.append(self._part(mask & (self.frame.group == group), kind))
+            part = self._part(mask & (self.frame.group == group), kind)
+            if part.residual_ha is not None:
+                rows = self.frame.group[self.sample.index] == group
+                residual[rows], has_residual = part.residual_ha[rows], True
+            parts.append(part)
             kinds.append(kind)
             reasons.append(reason)
         method = {
@@ -178,6 +183,7 @@ class Ladder:
             Linear(
                 value_ha=math.fsum(part.value_ha for part in parts),
                 z=np.sum([part.z for part in parts], axis=0),
+                residual_ha=residual if has_residual else None,
             ),
             "+".join(method[kind] for kind in used),
             reasons[0] if len(set(reasons)) == 1 else "Sum of the provinces' estimates.",

@@ -19,7 +19,7 @@ __all__ = [
 COUNTRY = "country"
 # Raised when a rung of the ladder or a rule of its intervals changes: figures of two versions
 # are compared only where someone signs for it (`survey.estimation.change`).
-LADDER_VERSION = "2"
+LADDER_VERSION = "3"
 SEPARATOR = "/"
 DIRECT = ("expansion", "ratio", "regression", "difference")
 MODELS = ("two_part", "bhf")

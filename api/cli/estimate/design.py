@@ -1,0 +1,142 @@
+"""Totals, means and ratios of a sample of any design."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from api.cli.estimate.rows import Level, Seed, show
+from api.cli.options import AsJson
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from survey.estimation import Calibrated, Replicates
+    from survey.estimation.units import Floats
+    from survey.samples import Units
+
+__all__ = ["design"]
+
+
+class Of(StrEnum):
+    """What is estimated."""
+
+    TOTAL = "total"
+    MEAN = "mean"
+    RATIO = "ratio"
+
+
+class Variance(StrEnum):
+    """Where the error comes from."""
+
+    LINEARISED = "linearised"
+    JACKKNIFE = "jackknife"
+    BOOTSTRAP = "bootstrap"
+    GIVEN = "given"
+
+
+class Distance(StrEnum):
+    """How calibration moves the weights."""
+
+    LINEAR = "linear"
+    RAKING = "raking"
+
+
+def design(
+    units: Annotated[Path, typer.Argument(help="CSV of the sampled units.")],
+    of: Annotated[Of, typer.Option("--of", help="What to estimate; a ratio is y over x.")] = (
+        Of.TOTAL
+    ),
+    variance: Annotated[
+        Variance, typer.Option("--variance", help="Where the error comes from.")
+    ] = Variance.LINEARISED,
+    replicates: Annotated[
+        int, typer.Option("--replicates", min=2, help="Of the bootstrap.")
+    ] = 1000,
+    weights: Annotated[
+        Path | None, typer.Option("--weights", help="CSV of replicate weights (given).")
+    ] = None,
+    scale: Annotated[
+        float | None,
+        typer.Option("--scale", min=0.0, help="Of given replicates; 1/(R - 1) if left out."),
+    ] = None,
+    totals: Annotated[
+        Path | None, typer.Option("--calibrate", help="CSV of known totals to calibrate to.")
+    ] = None,
+    distance: Annotated[
+        Distance, typer.Option("--distance", help="Of the calibration.")
+    ] = Distance.LINEAR,
+    bounds: Annotated[
+        tuple[float, float] | None,
+        typer.Option("--bounds", help="Smallest and largest factor on a weight."),
+    ] = None,
+    level: Level = 0.95,
+    df: Annotated[
+        float | None, typer.Option("--df", min=1.0, help="Clusters minus strata if left out.")
+    ] = None,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Totals, means or ratios by domain: strata, clusters, two stages, calibration, replicates."""
+    from functools import partial
+
+    from survey.estimation import Quantity, calibrate, domain_statistics
+    from survey.estimation.calibration import recalibrated
+    from survey.samples import read_known_totals, read_units
+
+    if (variance is Variance.GIVEN) != (weights is not None):
+        raise typer.BadParameter("--variance given and --weights FILE go together")
+    table = read_units(units)
+    calibrated: Calibrated | None = None
+    recalibrate: Callable[[Floats], Floats] | None = None
+    if totals is not None:
+        columns, known = read_known_totals(totals, table)
+        calibrated = calibrate(
+            table.design, columns, known, distance=distance.value, bounds=bounds
+        )
+        recalibrate = partial(
+            recalibrated, x=columns, totals=known, distance=distance.value, bounds=bounds
+        )
+    found = domain_statistics(
+        table.design,
+        table.y,
+        x=table.x,
+        domain=table.domain,
+        quantity=Quantity(of.value),
+        calibrated=calibrated,
+        replicates=_replicates(table, variance, replicates, weights, scale, seed),
+        recalibrate=None if variance is Variance.GIVEN else recalibrate,
+        replicate_label=f"{variance.value}_replicates" if weights else variance.value,
+        level=level,
+        df=df,
+    )
+    hidden = ("level", "deff", "n_clusters", "percentile_low", "percentile_high")
+    show([asdict(row) for row in found], as_json, hidden=hidden)
+
+
+def _replicates(
+    table: Units,
+    variance: Variance,
+    n_replicates: int,
+    weights: Path | None,
+    scale: float | None,
+    seed: int,
+) -> Replicates | None:
+    import numpy as np
+
+    from survey.estimation import Replicates, jackknife_weights, rao_wu_weights
+    from survey.samples import read_replicate_weights
+
+    if variance is Variance.JACKKNIFE:
+        return jackknife_weights(table.design)
+    if variance is Variance.BOOTSTRAP:
+        return rao_wu_weights(table.design, n_replicates, rng=np.random.default_rng(seed))
+    if weights is None:
+        return None
+    given = read_replicate_weights(weights, table)
+    factor = 1.0 / (given.shape[0] - 1) if scale is None else scale
+    return Replicates(weight=given, scale=np.full(given.shape[0], factor))

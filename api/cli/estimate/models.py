@@ -1,0 +1,174 @@
+"""Small-area models of districts, and districts made to add up."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from api.cli.estimate.rows import Level, Seed, show
+from api.cli.options import AsJson
+
+__all__ = ["area_level", "benchmark", "unit_level"]
+
+
+class AreaFit(StrEnum):
+    """How the variance between areas is estimated."""
+
+    REML = "reml"
+    ML = "ml"
+    MOMENT = "moment"
+
+
+class UnitFit(StrEnum):
+    """How the variances are estimated."""
+
+    REML = "reml"
+    ML = "ml"
+
+
+class Mean(StrEnum):
+    """What is predicted."""
+
+    FINITE = "finite"
+    MODEL = "model"
+
+
+class Share(StrEnum):
+    """What each district's part of the gap is proportional to."""
+
+    MSE = "mse"
+    RATIO = "ratio"
+
+
+Bootstrap = Annotated[
+    int, typer.Option("--bootstrap", min=0, help="Replicates for the MSE; 0 for the formula.")
+]
+
+
+def area_level(
+    areas: Annotated[Path, typer.Argument(help="CSV of direct estimates and covariates.")],
+    fit: Annotated[AreaFit, typer.Option("--fit", help="Of the variance between areas.")] = (
+        AreaFit.REML
+    ),
+    smooth: Annotated[
+        bool, typer.Option("--smooth/--no-smooth", help="Smooth the variances first.")
+    ] = True,
+    bootstrap: Bootstrap = 0,
+    level: Level = 0.95,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Fay-Herriot: direct estimates of districts drawn towards a regression."""
+    import numpy as np
+
+    from survey.estimation.smallarea.predictions import area_level_predictions
+    from survey.samples import read_areas
+
+    given = read_areas(areas)
+    result = area_level_predictions(
+        given.domain,
+        given.direct,
+        given.variance,
+        given.covariate,
+        n_segments=given.n_segments,
+        risk_ha=given.risk_ha if given.is_hectares else None,
+        method=fit.value,
+        smooth=smooth,
+        n_bootstrap=bootstrap,
+        level=level,
+        rng=np.random.default_rng(seed),
+    )
+    _show_predictions(result, as_json)
+
+
+def unit_level(
+    units: Annotated[Path, typer.Argument(help="CSV of the sampled units.")],
+    domains: Annotated[Path, typer.Argument(help="CSV of domains: population and means.")],
+    fit: Annotated[UnitFit, typer.Option("--fit", help="Of both variances.")] = UnitFit.REML,
+    mean: Annotated[
+        Mean, typer.Option("--mean", help="Sampled units as seen, or the model's mean.")
+    ] = Mean.FINITE,
+    bootstrap: Bootstrap = 0,
+    level: Level = 0.95,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Battese-Harter-Fuller: means of districts from units with covariates."""
+    import numpy as np
+
+    from survey.estimation.smallarea.predictions import unit_level_predictions
+    from survey.samples import read_model_units
+
+    given = read_model_units(units, domains)
+    result = unit_level_predictions(
+        given.unit_id,
+        given.domain,
+        given.y,
+        given.covariate,
+        wanted=given.wanted,
+        mean_x=given.mean,
+        population=given.population,
+        size=given.size,
+        method=fit.value,
+        is_finite=mean is Mean.FINITE,
+        n_bootstrap=bootstrap,
+        level=level,
+        rng=np.random.default_rng(seed),
+    )
+    _show_predictions(result, as_json)
+
+
+def _show_predictions(result: Any, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    hidden = ("level", "df", "synthetic", "mse_method", "why")
+    show([asdict(row) for row in result.rows], as_json, hidden=hidden)
+    for note in result.notes:
+        typer.echo(note, err=True)
+
+
+def benchmark(
+    figures: Annotated[Path, typer.Argument(help="CSV of finished district figures.")],
+    total: Annotated[float, typer.Option("--total", min=0.0, help="Total to add up to.")],
+    total_se: Annotated[
+        float, typer.Option("--total-se", min=0.0, help="Its standard error, hectares.")
+    ],
+    by: Annotated[Share, typer.Option("--by", help="How the gap is shared out.")] = Share.MSE,
+    as_json: AsJson = False,
+) -> None:
+    """Make districts add up to a total that is known better than they are."""
+    from survey.errors import TableError
+    from survey.estimation.smallarea import benchmark_to_total
+    from survey.samples import read_figures
+
+    table = read_figures(figures)
+    unknown = table["value_ha"].isna() | table["se_ha"].isna()
+    if unknown.any():
+        row = int(unknown.to_numpy().argmax())
+        raise TableError(f"{figures.name}, row {row + 1}: value_ha and se_ha are needed here")
+    got = benchmark_to_total(
+        table["value_ha"].to_numpy(),
+        table["se_ha"].to_numpy() ** 2,
+        total,
+        total_se**2,
+        method=by.value,
+    )
+    show(
+        [
+            {
+                "domain_id": name,
+                "value_ha": float(got.value_ha[at]),
+                "rmse_ha": float(got.mse[at]) ** 0.5,
+                "adjustment_ha": float(got.adjustment_ha[at]),
+                "mse_share": float(got.mse_share[at]),
+                "gap_ha": got.gap_ha,
+                "gap_z": got.gap_z,
+                "method": f"benchmark_{got.method}",
+            }
+            for at, name in enumerate(table["domain_id"])
+        ],
+        as_json,
+    )

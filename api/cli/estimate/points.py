@@ -1,0 +1,127 @@
+"""Accuracies and areas of a map from an error matrix or a sample of points."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from api.cli.estimate.rows import Level, show, text_of
+from api.cli.options import AsJson
+
+if TYPE_CHECKING:
+    from survey.estimation import Accuracy
+
+__all__ = ["matrix", "points"]
+
+
+def matrix(
+    counts: Annotated[Path, typer.Argument(help="CSV: map_class, map_ha, reference classes.")],
+    level: Level = 0.95,
+    as_json: AsJson = False,
+) -> None:
+    """Error-adjusted areas and accuracies of a map (Olofsson et al. 2014)."""
+    from survey.estimation import accuracy_of_matrix, error_adjusted_area
+    from survey.samples import read_count_matrix
+
+    given = read_count_matrix(counts)
+    rows: list[dict[str, Any]] = [
+        {
+            "class": name,
+            "area_ha": area.value_ha,
+            "area_se_ha": area.se_ha,
+            "ci_low_ha": area.ci_low_ha,
+            "ci_high_ha": area.ci_high_ha,
+        }
+        for name, area in zip(
+            given.reference_class,
+            error_adjusted_area(given.counts, given.map_ha, level=level),
+            strict=True,
+        )
+    ]
+    if given.map_class == given.reference_class:
+        accuracy = accuracy_of_matrix(given.counts, given.map_ha)
+        for row, more in zip(rows, _accuracies(accuracy), strict=True):
+            row.update(more)
+    show(rows, as_json, hidden=("overall", "overall_se"))
+    if not as_json and "overall" in rows[0]:
+        typer.echo(f"overall accuracy {text_of(rows[0]['overall'])}, ", nl=False)
+        typer.echo(f"standard error {text_of(rows[0]['overall_se'])}")
+
+
+def points(
+    sample: Annotated[Path, typer.Argument(help="CSV of the points with map and reference.")],
+    strata: Annotated[Path, typer.Argument(help="CSV of the strata's sizes.")],
+    fpc: Annotated[
+        bool, typer.Option("--fpc/--no-fpc", help="Right where sizes count points.")
+    ] = True,
+    total_ha: Annotated[
+        float | None,
+        typer.Option("--total-ha", min=0.0, help="Hectares of all strata, for areas."),
+    ] = None,
+    level: Level = 0.95,
+    as_json: AsJson = False,
+) -> None:
+    """Accuracies and area shares where strata are not map classes (Stehman 2014)."""
+    from survey.estimation import accuracy_of_points
+    from survey.estimation.intervals import t_quantile
+    from survey.samples import read_points
+
+    given = read_points(sample, strata)
+    classes = tuple(sorted({*given.map_class, *given.reference_class}))
+    accuracy = accuracy_of_points(
+        given.stratum,
+        given.map_class,
+        given.reference_class,
+        given.strata_size,
+        classes,
+        fpc=fpc,
+    )
+    half = t_quantile(level, float(len(given.stratum) - len(set(given.stratum))))
+    rows = [
+        {
+            "class": name,
+            "area_share": share,
+            "area_share_se": se,
+            **(
+                {
+                    "area_ha": share * total_ha,
+                    "area_se_ha": se * total_ha,
+                    "ci_low_ha": max(share - half * se, 0.0) * total_ha,
+                    "ci_high_ha": min(share + half * se, 1.0) * total_ha,
+                }
+                if total_ha is not None
+                else {}
+            ),
+            **more,
+        }
+        for name, share, se, more in zip(
+            classes,
+            accuracy.area_share,
+            accuracy.area_share_se,
+            _accuracies(accuracy),
+            strict=True,
+        )
+    ]
+    show(rows, as_json)
+
+
+def _accuracies(accuracy: Accuracy) -> list[dict[str, float]]:
+    return [
+        {
+            "users": users,
+            "users_se": users_se,
+            "producers": producers,
+            "producers_se": producers_se,
+            "overall": accuracy.overall,
+            "overall_se": accuracy.overall_se,
+        }
+        for users, users_se, producers, producers_se in zip(
+            accuracy.users,
+            accuracy.users_se,
+            accuracy.producers,
+            accuracy.producers_se,
+            strict=True,
+        )
+    ]

@@ -1,0 +1,89 @@
+"""Labels of finished figures: quality, and what would expose people."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from api.cli.estimate.rows import show
+from api.cli.options import AsJson
+
+__all__ = ["disclosure", "reliability"]
+
+
+def reliability(
+    figures: Annotated[Path, typer.Argument(help="CSV of finished figures.")],
+    as_json: AsJson = False,
+) -> None:
+    """Quality label of finished figures, by the thresholds of a round."""
+    from survey.estimation import reliability_of
+    from survey.samples import figure_of, read_figures
+
+    rows = []
+    for at, row in enumerate(read_figures(figures).to_dict("records"), start=1):
+        figure = figure_of(row, f"{figures.name}, row {at}")
+        label = reliability_of(figure).value
+        rows.append({"domain_id": row["domain_id"], "cv": figure.cv, "reliability": label})
+    show(rows, as_json)
+
+
+def disclosure(
+    cells: Annotated[Path, typer.Argument(help="CSV of districts within provinces.")],
+    min_risk_ha: Annotated[
+        float, typer.Option("--min-risk-ha", min=0.0, help="Smallest risk area shown.")
+    ] = 50.0,
+    min_frame_segments: Annotated[
+        int, typer.Option("--min-frame-segments", min=1, help="Fewest frame segments shown.")
+    ] = 10,
+    as_json: AsJson = False,
+) -> None:
+    """What must be hidden so that no small cell is shown or can be worked out."""
+    import numpy as np
+
+    from survey.disclosure import REASON_SECONDARY, secondary_suppression, small_area_cells
+    from survey.samples import read_records
+    from survey.samples.figures import CELLS
+
+    table = read_records(cells, CELLS, reliability="publishable")
+    risk, value = table["risk_ha"].to_numpy(), table["value_ha"].to_numpy()
+    small = small_area_cells(
+        risk,
+        table["n_frame"].to_numpy(dtype=np.int64),
+        min_risk_ha=min_risk_ha,
+        min_frame_segments=min_frame_segments,
+    )
+    empty = table["reliability"].isin(["suppressed", "status_only"]).to_numpy()
+    further = secondary_suppression(
+        small, empty, value, risk, table["province_pcode"].to_numpy(dtype=object)
+    )
+    rule = f"below {min_risk_ha:g} ha of risk area or {min_frame_segments} frame segments"
+    rows = []
+    for at, row in enumerate(table.to_dict("records")):
+        reason = rule if small[at] else REASON_SECONDARY if further.cells[at] else ""
+        shown = not reason and not empty[at]
+        rows.append(
+            {
+                "domain_id": row["domain_id"],
+                "province_pcode": row["province_pcode"],
+                "value_ha": row["value_ha"] if shown else None,
+                "disclosure": reason or ("withheld for its quality" if empty[at] else ""),
+            }
+        )
+    totals = [(str(name), name in further.totals) for name in table["province_pcode"].unique()]
+    for name, is_hidden in [*totals, ("country", further.grand_total)]:
+        inside = (
+            np.ones(value.size, bool)
+            if name == "country"
+            else (table["province_pcode"] == name).to_numpy()
+        )
+        rows.append(
+            {
+                "domain_id": f"total {name}",
+                "province_pcode": "" if name == "country" else name,
+                "value_ha": None if is_hidden else float(np.nansum(value[inside])),
+                "disclosure": REASON_SECONDARY if is_hidden else "",
+            }
+        )
+    show(rows, as_json)

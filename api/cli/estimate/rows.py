@@ -1,0 +1,93 @@
+"""The rows of an answer: JSON with every column, or a table that fits a terminal."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from survey.types import Estimate
+
+__all__ = ["HIDDEN", "Level", "Seed", "estimate_row", "show", "text_of"]
+
+Level = Annotated[float, typer.Option("--level", help="Coverage of the intervals, 0-1.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Of the random draws.")]
+
+# Columns of an estimate that only --json shows.
+HIDDEN = (
+    "admin_level",
+    "se_ha",
+    "level",
+    "cv",
+    "df",
+    "deff",
+    "n_positive",
+    "estimate_type",
+    "method_version",
+    "unobserved_share",
+    "why",
+)
+
+
+def estimate_row(domain_id: str, figure: Estimate, **more: Any) -> dict[str, Any]:
+    """All columns of one figure, and its quality label by the thresholds of a round."""
+    from survey.estimation import reliability_of
+
+    return {
+        "domain_id": domain_id,
+        "value_ha": figure.value_ha,
+        "se_ha": figure.se_ha,
+        "ci_low_ha": figure.ci_low_ha,
+        "ci_high_ha": figure.ci_high_ha,
+        "level": figure.level,
+        "cv": figure.cv,
+        "df": figure.df,
+        "deff": figure.deff,
+        "n_segments": figure.n_segments,
+        "n_positive": figure.n_positive,
+        "estimate_type": figure.estimate_type.value,
+        "method": figure.method,
+        "reliability": reliability_of(figure).value,
+        **more,
+        "why": figure.why,
+    }
+
+
+def show(
+    rows: Sequence[Mapping[str, Any]], as_json: bool, *, hidden: tuple[str, ...] = ()
+) -> None:
+    """Rows as JSON with every column, or as a table of those that fit a terminal."""
+    if as_json:
+        clean = [{key: _finite(value) for key, value in row.items()} for row in rows]
+        typer.echo(json.dumps(clean, indent=2, ensure_ascii=False))
+        return
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE, padding=(0, 1, 0, 0), pad_edge=False)
+    columns = list(dict.fromkeys(k for row in rows for k in row))
+    for name in columns:
+        if name not in hidden:
+            right = all(isinstance(row.get(name, 0.0), int | float) for row in rows)
+            table.add_column(name, justify="right" if right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(text_of(row.get(name)) for name in columns if name not in hidden))
+    Console().print(table)
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def text_of(value: Any) -> str:
+    """Four digits, or a whole number with separators; a dash for nothing."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "-"
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:,.0f}" if abs(value) >= 1000.0 else f"{value:.4g}"

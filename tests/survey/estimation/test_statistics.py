@@ -1,0 +1,149 @@
+"""Totals, means and ratios by domain: rules that published values do not show."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from survey.errors import EstimationError, TooFewUnitsError
+from survey.estimation import (
+    Quantity,
+    Replicates,
+    SurveyDesign,
+    calibrate,
+    domain_statistics,
+    jackknife_weights,
+    rao_wu_weights,
+)
+from survey.estimation.calibration import recalibrated
+
+Y = np.array([2.0, 0.0, 3.5, 1.0, 0.0, 2.5, 4.0, 0.0])
+X = np.array([12.0, 11.0, 14.0, 10.0, 13.0, 15.0, 16.0, 9.0])
+DOMAIN = np.array(list("ppqqpqqp"))
+DESIGN = SurveyDesign(
+    weight=np.full(8, 5.0), stratum=np.repeat([0, 1], 4), n_frame=np.full(8, 20.0)
+)
+
+
+def test_by_hand():
+    *_, total = domain_statistics(DESIGN, Y)
+    assert total.value == 65.0
+    s2 = [np.var(Y[:4], ddof=1), np.var(Y[4:], ddof=1)]
+    assert total.se**2 == pytest.approx(sum(20 * 20 * 0.8 * s / 4 for s in s2))
+    assert total.df == 6
+    assert total.method == "total_linearised"
+
+
+def test_domains_add_up_and_rows_outside_count():
+    p, q, everything = domain_statistics(DESIGN, Y, domain=DOMAIN)
+    assert p.value + q.value == pytest.approx(everything.value)
+    assert [p.n_units, q.n_units, everything.n_units] == [4, 4, 8]
+    # Rows dropped: the variance of four units as if their number had been fixed.
+    dropped = 20 * 20 * 0.8 * np.var(Y[:4], ddof=1) / 4
+    assert p.se**2 != pytest.approx(dropped, rel=0.05)
+
+
+@given(factor=st.floats(0.01, 1000.0))
+def test_scaling_scales_value_and_error(factor):
+    one = domain_statistics(DESIGN, Y)[-1]
+    many = domain_statistics(DESIGN, Y * factor)[-1]
+    assert [many.value, many.se] == pytest.approx([one.value * factor, one.se * factor])
+    ratio = domain_statistics(DESIGN, Y * factor, x=X * factor, quantity=Quantity.RATIO)[-1]
+    same = domain_statistics(DESIGN, Y, x=X, quantity=Quantity.RATIO)[-1]
+    assert [ratio.value, ratio.se] == pytest.approx([same.value, same.se])
+
+
+def test_a_calibration_variable_has_no_error():
+    columns = np.column_stack([np.ones(8), X])
+    calibrated = calibrate(DESIGN, columns, [40.0, 520.0])
+    total = domain_statistics(DESIGN, X, calibrated=calibrated)[-1]
+    assert total.value == pytest.approx(520.0)
+    assert total.se == pytest.approx(0.0, abs=1e-9)
+    assert total.method == "total_calibrated_linearised"
+
+
+def test_replicates_are_calibrated_one_by_one():
+    columns = np.column_stack([np.ones(8), X])
+    known = np.array([40.0, 520.0])
+
+    def again(weight):
+        return recalibrated(weight, columns, known)
+
+    found = domain_statistics(
+        DESIGN,
+        X,
+        calibrated=calibrate(DESIGN, columns, known),
+        replicates=jackknife_weights(DESIGN),
+        recalibrate=again,
+    )[-1]
+    assert found.se == pytest.approx(0.0, abs=1e-8)
+    weight = jackknife_weights(DESIGN).weight[0]
+    assert again(weight)[0] == 0.0
+    assert again(weight) @ X == pytest.approx(520.0)
+
+
+def test_bootstrap_has_percentile_limits_and_agrees_with_linearisation():
+    plain = SurveyDesign(weight=DESIGN.weight, stratum=DESIGN.stratum)
+    linear = domain_statistics(plain, Y)[-1]
+    drawn = domain_statistics(
+        plain,
+        Y,
+        replicates=rao_wu_weights(plain, 2000, rng=np.random.default_rng(1)),
+        replicate_label="bootstrap",
+    )[-1]
+    assert drawn.se == pytest.approx(linear.se, rel=3 / np.sqrt(4000))
+    assert drawn.percentile_low < drawn.value < drawn.percentile_high
+    assert np.isnan(linear.percentile_low)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"quantity": Quantity.RATIO}, EstimationError, "a ratio needs x"),
+        ({"y": Y[:3]}, EstimationError, r"y has shape \(3,\)"),
+        ({"y": np.where(Y == 4.0, np.nan, Y)}, EstimationError, "y, row 7: nan is not a number"),
+        ({"y": np.where(Y == 4.0, np.inf, Y)}, EstimationError, "row 7"),
+        ({"domain": DOMAIN[:2]}, EstimationError, "domain has shape"),
+        ({"level": 1.0}, EstimationError, "level"),
+        (
+            {"x": np.where(DOMAIN == "p", 0.0, X), "quantity": Quantity.RATIO, "domain": DOMAIN},
+            TooFewUnitsError, "holds none of the denominator",
+        ),
+        (
+            {"replicates": Replicates(weight=np.ones((3, 5)), scale=np.ones(3))},
+            EstimationError, r"replicate weights have shape \(3, 5\)",
+        ),
+        (
+            {"replicates": Replicates(weight=np.full((3, 8), np.nan), scale=np.ones(3))},
+            EstimationError, "not a number",
+        ),
+        (
+            {
+                "replicates": Replicates(weight=np.eye(3, 8), scale=np.ones(3)),
+                "quantity": Quantity.MEAN, "domain": DOMAIN,
+            },
+            TooFewUnitsError, "zero in a replicate",
+        ),
+        (
+            {
+                "replicates": Replicates(weight=np.eye(3, 8), scale=np.ones(3)),
+                "recalibrate": lambda weight: recalibrated(weight, X[:, None], [-5.0],
+                                                           distance="raking"),
+            },
+            EstimationError, "replicate 1 of 3 cannot be calibrated",
+        ),
+    ],
+)  # fmt: skip
+def test_refused(change, error, message):
+    arguments = {"y": Y, **change}
+    y = arguments.pop("y")
+    with pytest.raises(error, match=message):
+        domain_statistics(DESIGN, y, **arguments)
+
+
+def test_bounds_of_a_calibration():
+    columns = np.column_stack([np.ones(8), X])
+    with pytest.raises(EstimationError, match="below and above 1"):
+        calibrate(DESIGN, columns, [40.0, 520.0], bounds=(1.2, 2.0))
+    with pytest.raises(EstimationError, match="did not reach the totals"):
+        calibrate(DESIGN, columns, [40.0, 700.0], bounds=(0.9, 1.1))
