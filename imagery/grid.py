@@ -11,11 +11,12 @@ import numpy.typing as npt
 import shapely
 from affine import Affine
 from pyproj import CRS
+from pyproj.exceptions import CRSError
 
 from imagery.errors import GridError
 from survey.areas import geodesic_area_ha
 
-__all__ = ["Block", "Grid", "PixelAreas", "pixel_area_ha"]
+__all__ = ["Block", "Grid", "Lattice", "PixelAreas", "pixel_area_ha"]
 
 # Grids whose pixels lie on one another to this share of a pixel are one grid.
 _ALIGNED = 1e-3
@@ -187,6 +188,49 @@ class Grid:
         west = t.c + block.col * t.a
         north = t.f + block.row * t.e
         return (west, north + block.rows * t.e, west + block.cols * t.a, north)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lattice:
+    """Pixels of one size in one reference system, everywhere: edges at multiples of the size.
+
+    The tiles of Sentinel-2 lie on ``EPSG:326xx@10``, those of Landsat mostly do not.
+    """
+
+    crs: CRS
+    pixel: float
+
+    @classmethod
+    def parse(cls, text: str) -> Lattice:
+        """Read ``EPSG:32647@10``: a projected reference system and metres, or degrees.
+
+        Raises
+        ------
+        GridError
+            It is something else.
+        """
+        name, _, size = text.partition("@")
+        try:
+            crs, pixel = CRS.from_user_input(name), float(size)
+        except (CRSError, ValueError) as error:
+            raise GridError(
+                f"{text!r} is no grid; write a reference system and a pixel size: EPSG:32647@10"
+            ) from error
+        if not 0.0 < pixel < np.inf:
+            raise GridError(f"{text!r}: the pixel size must be positive")
+        return cls(crs=crs, pixel=pixel)
+
+    def around(self, bounds: tuple[float, float, float, float]) -> Grid:
+        """Smallest grid of these pixels that holds the bounds."""
+        west, south = (np.floor(value / self.pixel + 1e-6) for value in bounds[:2])
+        east, north = (np.ceil(value / self.pixel - 1e-6) for value in bounds[2:])
+        return Grid(
+            crs=self.crs,
+            transform=Affine(
+                self.pixel, 0.0, west * self.pixel, 0.0, -self.pixel, north * self.pixel
+            ),
+            shape=(int(north - south), int(east - west)),
+        )
 
 
 class PixelAreas:

@@ -31,7 +31,7 @@ def sidecar_product(sidecar: Path, override: Mapping[str, Any] | None = None) ->
     """What to import by a sidecar.
 
     Its image is ``image``, or one file per band in ``files``, or the file with the sidecar's
-    own stem; all lie beside it.
+    own stem; all lie beside it. ``indexes`` picks bands of an image that holds more.
 
     Raises
     ------
@@ -101,11 +101,14 @@ def _product(
             "for each band"
         )
     is_split = len(images) > 1
+    indexes = meta.get("indexes", range(1, len(said.bands) + 1))
+    if len(indexes) != len(said.bands) or not all(isinstance(index, int) for index in indexes):
+        raise SceneError(f"{name}: indexes must give the number of each band in the image")
     sources = tuple(
         BandSource(
             name=band,
             path=images[number] if is_split else images[0],
-            index=1 if is_split else number + 1,
+            index=1 if is_split else indexes[number],
         )
         for number, band in enumerate(said.bands)
     )

@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from imagery.catalog import ALPHA
 from imagery.errors import SceneError, WriteError
-from imagery.grid import Block, Grid
+from imagery.grid import Block, Grid, Lattice
 from imagery.masks import MaskRule
 from imagery.raster import CogWriter, open_raster
 from imagery.warp import SourceRaster, Warp
@@ -103,7 +103,7 @@ def import_product(
     product: Product,
     scenes: Path,
     *,
-    like: Grid | None = None,
+    like: Grid | Lattice | None = None,
     resampling: Resampling = Resampling.BILINEAR,
     progress: Callable[[int, int], None] | None = None,
     block_size: int = _BLOCK,
@@ -120,8 +120,8 @@ def import_product(
     product : Product
     scenes : Path
         Where the scene goes; made if missing.
-    like : Grid, optional
-        Grid of the round.
+    like : Grid or Lattice, optional
+        Grid of the round; a lattice has no bounds, so nothing is cut.
     progress : callable (done, total) in blocks
 
     Returns

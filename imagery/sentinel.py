@@ -14,7 +14,7 @@ from defusedxml.ElementTree import fromstring
 
 from imagery.containers import Container, open_container
 from imagery.errors import SceneError
-from imagery.grid import Grid
+from imagery.grid import Grid, Lattice
 from imagery.masks import MaskRule
 from imagery.products import BandSource, MaskSource, Product, Resampling, import_product
 
@@ -306,7 +306,7 @@ def import_safe(
     *,
     bands: Sequence[str] = DEFAULT_BANDS,
     max_cloud_probability: float | None = None,
-    like: Grid | None = None,
+    like: Grid | Lattice | None = None,
     resampling: Resampling = Resampling.BILINEAR,
     progress: Callable[[int, int], None] | None = None,
     block_size: int = 1024,

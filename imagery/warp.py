@@ -16,7 +16,7 @@ from rasterio.enums import Resampling
 from rasterio.warp import reproject
 
 from imagery.errors import GridError, SceneError
-from imagery.grid import Block, Grid
+from imagery.grid import Block, Grid, Lattice
 from imagery.raster import read_block
 
 __all__ = ["SourceRaster", "Warp"]
@@ -63,7 +63,7 @@ class Warp:
     ratio: float = 1.0
 
     @classmethod
-    def between(cls, own: Grid, like: Grid | None, *, name: str) -> Warp:
+    def between(cls, own: Grid, like: Grid | Lattice | None, *, name: str) -> Warp:
         """Plan for a product whose finest band lies on `own`.
 
         Raises
@@ -73,6 +73,8 @@ class Warp:
         """
         if like is None:
             return cls(grid=own, resamples=False)
+        if isinstance(like, Lattice):
+            like = like.around(_bounds(own.bounds, own.crs, like.crs))
         offset = like.offset_of(own)
         if offset is not None:
             top, left = max(0, offset[0]), max(0, offset[1])

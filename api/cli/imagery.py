@@ -81,9 +81,10 @@ def scenes_import(
     ],
     to: Annotated[Path, typer.Option("--to", help="Folder that receives the scenes.")],
     like: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            help="Raster whose grid the scenes are brought to; by default each keeps its own."
+            help="Raster whose grid the scenes come onto, or a reference system and a pixel size "
+            "as EPSG:32647@10; else each keeps its own."
         ),
     ] = None,
     resampling: Annotated[
@@ -112,6 +113,7 @@ def scenes_import(
     same command goes on where it stopped.
     """
     from imagery.errors import ImageryError
+    from imagery.grid import Lattice
     from imagery.ingest import ImportOptions, find_products, open_product
     from imagery.products import Resampling, import_product
     from imagery.raster import read_grid
@@ -131,7 +133,9 @@ def scenes_import(
         offset=offset,
         nodata=nodata,
     )
-    grid = read_grid(like) if like is not None else None
+    grid: Grid | Lattice | None = None
+    if like is not None:
+        grid = read_grid(Path(like)) if Path(like).is_file() else Lattice.parse(like)
     found = find_products(products)
     rows: list[dict[str, str | float | None]] = []
     with progress_bars() as progress:
