@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.main import get_command
 
+from api.cli.imagery import scenes
+from imagery.catalog import describe
 from imagery.indices import INDICES
 from imagery.raster import is_valid_cog
 
@@ -32,3 +37,25 @@ def test_the_worked_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     exec(compile(code, "docs/imagery.md", "exec"), names)  # noqa: S102
     assert is_valid_cog(tmp_path / "class_map.tif")
     assert set(names["hectares"].columns) == {"district_pcode", "class_code", "ha"}
+
+
+SCENES = (ROOT / "docs" / "scenes.md").read_text(encoding="utf-8")
+
+
+def test_options_of_scenes_in_the_docs_exist() -> None:
+    command: Any = get_command(scenes)
+    known = {name for verb in command.commands.values() for p in verb.params for name in p.opts}
+    named = set(re.findall(r"(--[a-z][a-z-]+)", SCENES))
+    assert named
+    assert named <= known
+    assert set(re.findall(r"adsurvey scenes (\w+)", SCENES)) <= set(command.commands)
+
+
+def test_sidecars_in_the_docs_are_valid() -> None:
+    found = re.findall(r"```json\n(.*?)```", TEXT + SCENES, re.S)
+    sidecars = [meta for meta in map(json.loads, found) if "bands" in meta]
+    assert len(sidecars) >= 2
+    for meta in sidecars:
+        said = describe(meta, Path(), name="docs")
+        assert said.masks
+        assert len(meta.get("indexes", said.bands)) == len(said.bands)
