@@ -26,6 +26,7 @@ from api.db.store import connect, web_engine, web_pool_arguments
 from api.db.users import has_users
 from api.errors import STATUS, BindRefusedError, LayerNotFoundError
 from api.ogc import OgcEdge, close_ogc, include_ogc, open_ogc
+from api.outdated import outdated_figures
 from api.routes.forms import forms_router
 from api.routes.pages import include_pages
 from api.routes.people import people_router
@@ -130,6 +131,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
 
     tiles = TileTrail()
+    declared = read_round(settings.survey) if settings.survey else None
 
     def find_raster(request: Request, layer_id: str) -> RasterSource:
         reader = current_reader(request)
@@ -153,11 +155,15 @@ def create_app(settings: Settings) -> FastAPI:
     @app.get("/layers", tags=["service"])
     def layers(request: Request, reader: CurrentReader) -> dict[str, Any]:
         """Restricted raster layers, for analysts."""
-        return {"raster": raster_layers(request.app.state.engine, reader)}
+        engine = request.app.state.engine
+        found: dict[str, Any] = {"raster": raster_layers(engine, reader)}
+        if declared is not None and (outdated := outdated_figures(engine, declared)):
+            found["outdated"] = outdated
+        return found
 
     include_ogc(app)
     app.include_router(raster_router(find_raster), prefix="/raster/{layer_id}", tags=["raster"])
-    store = read_round(settings.survey).submissions_folder if settings.survey else None
+    store = declared.submissions_folder if declared is not None else None
     app.include_router(forms_router(store))
     app.include_router(review_router(settings.survey))
     app.include_router(people_router(settings))

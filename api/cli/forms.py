@@ -178,9 +178,12 @@ def forms_rebuild(
     They hold positions and single households: restricted, folder of mode 0700. The same
     submissions give the same bytes.
     """
+    from datetime import UTC, datetime
+
     from survey.flattening import flatten_store
     from survey.forms import SubmissionStore
     from survey.forms.located import Locator
+    from survey.privacy import ExportLog
     from survey.readers import read_districts, read_frame
     from survey.rounds import read_round
 
@@ -189,12 +192,17 @@ def forms_rebuild(
     districts = read_districts(where(declared.inputs.districts), declared.columns.districts)
     frame = read_frame(where(declared.inputs.frame), districts)
     folder = out or declared.output_folder / "restricted" / "rows"
+    store = SubmissionStore(declared.submissions_folder)
     tables = flatten_store(
-        SubmissionStore(declared.submissions_folder),
+        store,
         folder,
         districts=Locator(districts, "district_pcode"),
         segments=Locator(frame, "segment_id"),
     )
+    if out is not None:
+        # A withdrawal has to find them there.
+        files = [folder / f"{table.name}.csv" for table in tables]
+        ExportLog(store.folder).record("rows", files, now=datetime.now(UTC))
     if as_json:
         told = [{"table": t.name, "rows": t.n_rows, "sha256": t.sha256} for t in tables]
         typer.echo(json.dumps({"folder": str(folder), "tables": told}, indent=2))

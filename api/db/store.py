@@ -24,15 +24,18 @@ from sqlalchemy.exc import OperationalError
 
 from api.db.cluster import WEB_ROLE, PrivateCluster
 from api.db.models import DistrictEstimate, ProjectIndicator, RasterLayer, Run, TotalEstimate
+from api.db.reading import answering
 from api.disclosure import DISTRICT_COLUMNS, PROJECT_COLUMNS, TOTAL_COLUMNS, require_emptied
 from api.errors import DatabaseError, RunFolderError
 from api.settings import Settings
 from imagery.raster import class_names, open_raster
+from survey.privacy import RECOMPUTE
 
 __all__ = [
     "LoadReport",
     "connect",
     "load_run",
+    "loaded_runs",
     "migrate",
     "web_engine",
     "web_pool_arguments",
@@ -51,8 +54,18 @@ class LoadReport:
     n_district_rows: int
     n_project_rows: int
     replaced: str | None
+    to_be_recomputed: bool = False
 
     def __str__(self) -> str:
+        warning = (
+            "\nTO BE RECOMPUTED: submissions behind its figures were withdrawn since; run it "
+            "again, then load"
+            if self.to_be_recomputed
+            else ""
+        )
+        return self._done() + warning
+
+    def _done(self) -> str:
         if self.replaced == self.run_id:
             return f"Run {self.run_id} ({self.title}) was loaded before; nothing changed"
         before = f", replacing run {self.replaced}" if self.replaced else ""
@@ -208,7 +221,14 @@ def load_run(engine: Engine, folder: Path) -> LoadReport:
         n_district_rows=len(rows),
         n_project_rows=len(indicators),
         replaced=replaced,
+        to_be_recomputed=(folder / RECOMPUTE).is_file(),
     )
+
+
+def loaded_runs(engine: Engine) -> frozenset[str]:
+    """Identifiers of the runs whose figures are in the database."""
+    with answering(engine) as connection:
+        return frozenset(connection.scalars(select(DistrictEstimate.run_id).distinct()))
 
 
 def _record(path: Path) -> dict[str, Any]:

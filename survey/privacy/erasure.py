@@ -86,6 +86,7 @@ def erase(store: SubmissionStore, gone: Sequence[Pending], derived: Iterable[Pat
     for pattern, what in (
         ("submissions/*/*.json", "submissions"),
         ("sealed/*/*.json", "encrypted submissions"),
+        ("sealed/*/*.json", "encrypted submissions"),
         ("conflicts/*.json", "other answers"),
         ("review/*/*.json", "decisions"),
     ):

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from survey.forms import Stored, SubmissionStore, form_ids
+from survey.forms import SubmissionStore, form_ids
 from survey.forms.durable import flush_folder, store_lock, to_json, write_once
 from survey.privacy.erasure import remove_file
 from survey.privacy.exports import ExportLog
@@ -49,7 +49,7 @@ class Purge:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Expired:
-    submissions: tuple[Stored, ...]
+    submissions: tuple[tuple[str, str, str], ...]  # instanceID, form, digest of the raw file
     refused: tuple[str, ...]
     attachments: tuple[Path, ...]
     exports: tuple[Path, ...]
@@ -106,10 +106,14 @@ def _expired(declared: Round, store: SubmissionStore, now: datetime) -> _Expired
         return datetime.fromisoformat(at) < now - timedelta(days=days)
 
     submissions = tuple(
-        stored
+        (stored.submission.instance_id, form_id, stored.raw_sha256)
         for form_id in form_ids()
         for stored in store.iter_stored(form_id)
         if is_over(stored.received_at, limits.submissions_days)
+    ) + tuple(
+        (sealed.instance_id, "", sealed.raw_sha256)
+        for sealed in store.iter_sealed()
+        if sealed.received_at < now - timedelta(days=limits.submissions_days)
     )
     refused = tuple(
         record.stem
@@ -160,7 +164,7 @@ def _write_plan(root: Path, expired: _Expired, *, now: datetime, by: str) -> Pat
         "at": now.isoformat(timespec="seconds"),
         "by": by,
         "counts": +expired.counts(),
-        "raw_sha256": sorted({s.raw_sha256 for s in expired.submissions} | set(expired.refused)),
+        "raw_sha256": sorted({raw for _, _, raw in expired.submissions} | set(expired.refused)),
     }
     path = root / "purges" / f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(4)}.json"
     write_once(path, to_json(content), root=root)
@@ -181,14 +185,14 @@ def _remove(
     declared: Round, store: SubmissionStore, expired: _Expired, *, now: datetime, by: str
 ) -> None:
     used = _used(store)
-    for stored in expired.submissions:
+    for instance_id, form_id, _ in expired.submissions:
         # A tombstone too: a phone that sends again must not bring back what has expired.
         store.tombstones.lay(
-            stored.submission.instance_id,
-            form_id=stored.submission.form_id,
+            instance_id,
+            form_id=form_id,
             reason="expired",
             code="",
-            was_used=stored.submission.instance_id in used,
+            was_used=instance_id in used,
             now=now,
             by=by,
         )

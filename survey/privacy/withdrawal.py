@@ -73,9 +73,11 @@ def withdraw(
         targets = _targets(store, code)
         known = store.tombstones.of_code(code)
         if not targets and not known:
+            n_sealed = sum(1 for _ in store.iter_sealed())
+            closed = f"; {n_sealed} are encrypted: decrypt them first" if n_sealed else ""
             raise FormError(
                 "no submission has this code; compare it with the respondent's note, or give the "
-                "instanceID"
+                f"instanceID{closed}"
             )
         if len(targets) > 1:
             raise FormError(
@@ -151,6 +153,10 @@ def _targets(store: SubmissionStore, code: str) -> dict[str, Submission]:
             yield from store.iter_submissions(form_id)
         yield from (stored.submission for stored in store.iter_conflicts())
         yield from raw_submissions(store)
+        for sealed in store.iter_sealed():  # only its identifier can be read
+            yield Submission(
+                instance_id=sealed.instance_id, form_id="", form_version="", answers={}, source=""
+            )
 
     found: dict[str, Submission] = {}
     for submission in everything():

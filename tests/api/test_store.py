@@ -17,7 +17,10 @@ from sqlalchemy.exc import ProgrammingError
 from api.db import store
 from api.db.store import connect, load_run, migrate, web_engine
 from api.errors import RunFolderError
+from api.outdated import outdated_figures
 from api.settings import Settings
+from survey.privacy import RECOMPUTE
+from survey.rounds import read_round
 
 pytestmark = [pytest.mark.postgis, pytest.mark.xdist_group("pipeline")]
 
@@ -59,6 +62,28 @@ def test_loading_again_changes_nothing_and_a_new_run_takes_its_place(
     changed["run_id"] = loaded.run_id
     record.write_text(json.dumps(changed))
     load_run(engine, copy)
+
+
+def test_figures_that_rest_on_what_was_withdrawn_say_so(engine: Engine, loaded, finished) -> None:
+    prepared, result = finished
+    declared = read_round(prepared.survey)
+    mark = result.folder / RECOMPUTE
+    assert outdated_figures(engine, declared) == ""
+    try:
+        mark.write_text("{}")
+        assert "TO BE RECOMPUTED" in str(load_run(engine, result.folder))
+        assert "were withdrawn" in outdated_figures(engine, declared)
+    finally:
+        mark.unlink()
+    elsewhere = declared.model_copy(update={"path": prepared.folder / "no" / "survey.toml"})
+    assert outdated_figures(engine, elsewhere) == ""
+    record = result.folder / "publish" / "run.json"
+    text = record.read_text()
+    try:
+        record.write_text(text.replace(result.run_id, "0123456789abcdef"))
+        assert "newer run" in outdated_figures(engine, declared)
+    finally:
+        record.write_text(text)
 
 
 def test_incomplete_folders_are_refused_and_nothing_is_half_loaded(

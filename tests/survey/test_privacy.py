@@ -18,7 +18,7 @@ from PIL import Image
 from survey.errors import FormError
 from survey.forms import SubmissionStore
 from survey.forms.deliveries import Delivery
-from survey.forms.questionnaires import QUESTIONS
+from survey.forms.encryption import read_sealed
 from survey.privacy import ExportLog, purge_round, release_photos, withdraw
 from survey.privacy.photos import without_metadata
 from survey.review import Action, ReviewLog, accepted_submissions
@@ -28,11 +28,7 @@ THEN = datetime(2026, 2, 4, tzinfo=UTC)
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 COLUMNS = ("consent", "consent_version", "consent_language", "visit_date", "district_pcode")
 COLUMNS += ("village_id", "sample_type", "household_size", "area_unit", "remarks")
-COLUMNS += (
-    ("withdrawal_code",)
-    if any(q.name == "withdrawal_code" for q in QUESTIONS["farmer_survey"])
-    else ()
-)
+COLUMNS += ("withdrawal_code",)
 #: Every answer of this person that nobody else gave.
 TRACES = ("uuid:gone", "GONEVILLAGE", "the widow by the ford", "XK42QP7T")
 
@@ -51,8 +47,7 @@ def answers(name: str, **more: str) -> dict[str, str]:
         "area_unit": "rai",
         "remarks": "the widow by the ford" if name == "gone" else f"remark of {name}",
     }
-    if "withdrawal_code" in told:
-        told["withdrawal_code"] = "XK42QP7T" if name == "gone" else f"CODE{name}"
+    told["withdrawal_code"] = "XK42QP7T" if name == "gone" else f"CODE{name}"
     return told | more
 
 
@@ -210,7 +205,7 @@ def make(template: Path, tmp_path: Path) -> Callable[[], Prepared]:
     return prepare
 
 
-CODE = "xk42-qp7t" if "withdrawal_code" in COLUMNS else "uuid:gone"
+CODE = "xk42-qp7t"
 
 
 def take_out(prepared: Prepared, code: str = CODE):
@@ -242,7 +237,7 @@ def _standing(prepared: Prepared, stored) -> str:
 
 def test_a_withdrawal_leaves_no_trace_but_a_tombstone(make) -> None:
     prepared = make()
-    assert {trace for trace, _ in prepared.traces()} >= {*TRACES[:3]}
+    assert {trace for trace, _ in prepared.traces()} == {*TRACES}
     done = take_out(prepared)
     assert (done.n_new, done.is_recompute_needed, done.erased.unread) == (1, True, ())
     assert done.erased.counts["raw files"] == 4
@@ -299,13 +294,43 @@ def test_a_withdrawal_that_is_killed_anywhere_is_finished_later(make) -> None:
 
 
 def test_two_people_with_one_code_are_not_confused(make) -> None:
-    if "withdrawal_code" not in COLUMNS:
-        pytest.skip("the forms have no code yet")
     prepared = make()
     prepared.store.import_file("f", xml("z", withdrawal_code="CODEb"), received_at=NOW)
     with pytest.raises(FormError, match="2 submissions have this code"):
         take_out(prepared, "CODEb")
     assert take_out(prepared, "uuid:z").n_new == 1
+
+
+def test_what_is_encrypted_goes_by_its_identifier(make) -> None:
+    prepared = make()
+    xml = (
+        b'<data id="farmer_survey" version="1" encrypted="yes"><base64EncryptedKey>QUJD'
+        b"</base64EncryptedKey><meta><instanceID>uuid:shut</instanceID></meta>"
+        b"<encryptedXmlFile>submission.xml.enc</encryptedXmlFile>"
+        b"<base64EncryptedElementSignature>QUJD</base64EncryptedElementSignature></data>"
+    )
+    answers = prepared.store.receive("submission.xml.enc")
+    answers.write(b"SHUTANSWERS")
+    answers.finish()
+    delivery = Delivery(
+        name="phone",
+        data=xml,
+        received_at=THEN,
+        sender="phone 2",
+        files=(answers,),
+        sealed=read_sealed(xml),
+    )
+    prepared.store.import_all([delivery])
+    assert len(list(prepared.store.iter_sealed())) == 1
+    with pytest.raises(FormError, match="1 are encrypted: decrypt them first"):
+        take_out(prepared, "WRONGCODE")
+    assert take_out(prepared, "uuid:shut").n_new == 1
+    assert list(prepared.store.iter_sealed()) == []
+    for path, data in prepared.texts().items():
+        assert b"uuid:shut" not in data, path
+        assert b"SHUTANSWERS" not in data, path
+    assert prepared.store.import_all([delivery])[0].n_withdrawn == 1
+    assert list(prepared.store.iter_sealed()) == []
 
 
 def test_exports_are_found(make, tmp_path: Path) -> None:

@@ -318,6 +318,7 @@ async function start() {
     ask(`${PROJECTS}/items?limit=1000&bbox-only=true`),
     ask('/layers'),
   ]);
+  byId('outdated').textContent = layers.outdated ?? '';
   const features = districtAnswer.features;
   if (!features.length) {
     byId('notice').textContent = 'Nothing is loaded yet. Run: adsurvey load FOLDER';
