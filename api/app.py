@@ -142,7 +142,7 @@ def create_app(settings: Settings) -> FastAPI:
         if n := tiles.count(reader.session_id, layer_id, now=now):
             record(
                 request.app.state.engine, reader, Action.TILES_READ, about=layer_id, now=now,
-                reason=f"{n} tiles or more this hour",
+                reason=f"{n} or more this hour",
             )  # fmt: skip
         return source
 

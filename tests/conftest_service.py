@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,11 +21,15 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @contextmanager
 def serving(
-    *arguments: str | Path, environment: Mapping[str, str], tls: Path | None = None
+    *arguments: str | Path,
+    environment: Mapping[str, str],
+    tls: Path | None = None,
+    unseen: Sequence[str] = (),
 ) -> Iterator[str]:
     """`adsurvey serve` as a process on a free loopback port; yields its address.
 
-    `tls` is a folder with `certificate.pem` and `key.pem` for localhost.
+    `tls` is a folder with `certificate.pem` and `key.pem` for localhost; nothing of `unseen` may
+    stand in what the service wrote.
     """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -55,4 +59,6 @@ def serving(
         yield url
     finally:
         service.send_signal(signal.SIGINT)
-        service.communicate(timeout=30)
+        _, written = service.communicate(timeout=30)
+        for secret in unseen:
+            assert secret not in written.decode()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -32,6 +33,24 @@ def database_stop() -> None:
 def database_remove() -> None:
     """Stop the private cluster and delete its data."""
     _cluster().remove()
+
+
+@database.command("backup")
+def database_backup(
+    target: Annotated[Path, typer.Argument(help="File to write; it holds users and places.")],
+) -> None:
+    """Write results, users and the audit trail into one file; the service may go on."""
+    _cluster().backup(target)
+    typer.echo(f"{target} holds the database; submissions lie in the folders of the rounds")
+
+
+@database.command("restore")
+def database_restore(
+    source: Annotated[Path, typer.Argument(help="File of `adsurvey database backup`.")],
+) -> None:
+    """Put a backup in the place of the database; stop the service first."""
+    _cluster().restore(source)
+    typer.echo(f"The database is as it was when {source} was written")
 
 
 def _cluster() -> PrivateCluster:

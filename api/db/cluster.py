@@ -61,6 +61,11 @@ class PrivateCluster:
         )
 
     @property
+    def state(self) -> Path:
+        """State directory that names the cluster."""
+        return self._state
+
+    @property
     def folder(self) -> Path:
         """Folder that holds the data."""
         return self._home
@@ -101,6 +106,73 @@ class PrivateCluster:
         shutil.rmtree(self._home, ignore_errors=True)
         if self._is_root and _AS_ROOT_FOLDER.is_dir() and not any(_AS_ROOT_FOLDER.iterdir()):
             _AS_ROOT_FOLDER.rmdir()
+
+    def backup(self, target: Path) -> None:
+        """Write everything, users and the audit trail included, into one file of mode 0600.
+
+        Raises
+        ------
+        DatabaseError
+            The file is there already, or cannot be written.
+        """
+        if target.exists():
+            raise DatabaseError(f"{target} is there already; a backup takes a name of its own")
+        self.ensure_running()
+        partial = target.with_name(f".{target.name}.part")
+        try:
+            partial.touch(mode=0o600)
+            command = ["pg_dump", "--format=custom", f"--file={partial.resolve()}"]
+            self._ask([*command, f"--dbname={DATABASE}"])
+            partial.replace(target)
+        except OSError as error:
+            raise DatabaseError(f"{target} cannot be written: {error.strerror}") from error
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def restore(self, source: Path) -> None:
+        """Put a backup in the place of the database, whole or not at all.
+
+        Raises
+        ------
+        DatabaseError
+            The file is no backup, or somebody is connected; the database is then as it was.
+        """
+        if not source.is_file():
+            raise DatabaseError(f"{source} does not exist; give a file of database backup")
+        self.ensure_running()
+        new, old = f"{DATABASE}_new", f"{DATABASE}_old"
+        with self._lock():
+            for name in (new, old):  # of a restore that was cut short
+                self._sql(f"drop database if exists {name}")
+            try:
+                self._sql(f"create database {new}")
+                self._ask(["pg_restore", "--exit-on-error", f"--dbname={new}", source.resolve()])
+                self._sql(
+                    f"revoke temporary on database {new} from public; "
+                    f"grant connect, temporary on database {new} to {WEB_ROLE}"
+                )
+                # Two statements of one transaction: never a moment without a database.
+                self._sql(
+                    f"alter database {DATABASE} rename to {old}; "
+                    f"alter database {new} rename to {DATABASE}"
+                )
+            except DatabaseError:
+                self._sql(f"drop database if exists {new}")
+                raise
+            self._sql(f"drop database {old}")
+
+    def _ask(self, words: Sequence[str | Path]) -> None:
+        """Run a client program as the owner of the database."""
+        name, *arguments = words
+        self._run(
+            [_newest_binaries() / name, "-h", self._socket, "-U", OWNER_ROLE, *arguments],
+            as_server=False,
+            advice="the database is as it was; is the service still running?",
+        )
+
+    def _sql(self, statement: str) -> None:
+        psql = ["psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", "postgres", "-c", statement]
+        self._ask(psql)
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
@@ -192,10 +264,6 @@ class PrivateCluster:
             raise DatabaseError(
                 f"PostgreSQL {binaries.parent.name} has no PostGIS here; {_HOW_TO_INSTALL}"
             )
-        psql: list[str | Path] = [
-            binaries / "psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-h", self._socket,
-            "-U", OWNER_ROLE, "-d", "postgres",
-        ]  # fmt: skip
         # An earlier attempt may have been cut short after the first statement.
         make_role = (
             f"do $$ begin create role {WEB_ROLE} login nosuperuser nobypassrls nocreatedb; "
@@ -203,7 +271,7 @@ class PrivateCluster:
         )
         drop, create = f"drop database if exists {DATABASE}", f"create database {DATABASE}"
         for statement in (make_role, drop, create):
-            self._run([*psql, "-c", statement], as_server=False)
+            self._sql(statement)
         self._write(marker.name, [])
 
     def _run(
@@ -213,6 +281,7 @@ class PrivateCluster:
         check: bool = True,
         as_server: bool = True,
         log: Path | None = None,
+        advice: str = "",
     ) -> subprocess.CompletedProcess[str]:
         words = [str(word) for word in command]
         if as_server and self._is_root:
@@ -230,9 +299,10 @@ class PrivateCluster:
             text = out.read()
         if check and result.returncode:
             tail = log.read_text(errors="replace")[-800:] if log and log.is_file() else ""
+            server = f"see {self._data / 'server.log'}, or start anew: adsurvey database remove"
             raise DatabaseError(
                 f"{Path(command[0]).name} failed: {text.strip()[-800:]} {tail}".rstrip()
-                + f"; see {self._data / 'server.log'}, or start anew: adsurvey database remove"
+                + f"; {advice or server}"
             )
         return subprocess.CompletedProcess(words, result.returncode, text, "")
 

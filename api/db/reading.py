@@ -6,30 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from sqlalchemy import Connection, Engine, func, select
-from sqlalchemy.exc import OperationalError
 
 from api.disclosure import ALL_AREAS, Reader
-from api.errors import DatabaseError
 
-__all__ = ["Database", "answering", "reading_as"]
+__all__ = ["Database", "reading_as"]
 
 #: What callers outside this package hold and hand back.
 Database = Engine
-
-
-@contextmanager
-def answering(engine: Engine) -> Iterator[Connection]:
-    """A connection; DatabaseError where no server answers, without its text.
-
-    Raises
-    ------
-    DatabaseError
-    """
-    try:
-        with engine.connect() as connection:
-            yield connection
-    except OperationalError:
-        raise DatabaseError("the database does not answer; try again in a moment") from None
 
 
 @contextmanager

@@ -12,7 +12,6 @@ from sqlalchemy import Connection, Engine, func, insert, select, update
 
 from api.db.audit import Action, note
 from api.db.models import Session, User
-from api.db.reading import answering
 from api.disclosure import Reader, Role
 from api.errors import AccountError
 
@@ -109,7 +108,7 @@ def reader_of(engine: Engine, secret: str, *, kind: Kind, now: datetime) -> Read
             User.disabled_at.is_(None),
         )
     )
-    with answering(engine) as connection:
+    with engine.connect() as connection:
         row = connection.execute(statement).one_or_none()
     if row is None or row.role not in set(Role):
         return None

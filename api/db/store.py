@@ -18,8 +18,8 @@ from alembic.config import Config
 from geoalchemy2 import WKBElement
 from pyogrio.errors import DataLayerError, DataSourceError
 from shapely import MultiPolygon, Polygon, wkb
-from sqlalchemy import Connection, Engine, create_engine, delete, insert, select, text
-from sqlalchemy.engine import make_url
+from sqlalchemy import Connection, Engine, create_engine, delete, event, insert, select, text
+from sqlalchemy.engine import ExceptionContext, make_url
 from sqlalchemy.exc import OperationalError
 
 from api.db.cluster import WEB_ROLE, PrivateCluster
@@ -107,7 +107,9 @@ def web_engine(settings: Settings) -> Engine:
     DatabaseError
         A database of your own is set, but not how the reading role reaches it.
     """
-    return create_engine(_web_url(settings), pool_pre_ping=True, pool_size=4)
+    engine = create_engine(_web_url(settings), pool_pre_ping=True, pool_size=4)
+    event.listen(engine, "handle_error", _say_no_answer)
+    return engine
 
 
 def web_pool_arguments(settings: Settings) -> dict[str, Any]:
@@ -121,6 +123,12 @@ def web_pool_arguments(settings: Settings) -> dict[str, Any]:
         "database": url.database,
     }
     return {key: value for key, value in arguments.items() if value is not None}
+
+
+def _say_no_answer(context: ExceptionContext) -> None:
+    """Name a server that does not answer as what it is; its own text may hold the address."""
+    if isinstance(context.sqlalchemy_exception, OperationalError) and not context.is_pre_ping:
+        raise DatabaseError("the database does not answer; try again in a moment") from None
 
 
 def _web_url(settings: Settings) -> str:

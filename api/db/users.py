@@ -13,7 +13,6 @@ from sqlalchemy.exc import IntegrityError
 
 from api.db.audit import Action, note
 from api.db.models import User
-from api.db.reading import answering
 from api.db.sessions import end_sessions
 from api.disclosure import ALL_AREAS, Role
 from api.errors import AccountError
@@ -56,7 +55,7 @@ class Account:
 
 def has_users(engine: Engine) -> bool:
     """Whether there is any user, disabled ones included: then everybody must sign in."""
-    with answering(engine) as connection:
+    with engine.connect() as connection:
         return bool(connection.scalar(select(exists(select(User.name)))))
 
 

@@ -6,9 +6,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from fastapi import APIRouter, HTTPException, Response, UploadFile
+from fastapi import APIRouter, HTTPException, Request, Response, UploadFile
 from fastapi.responses import JSONResponse
 
+from api.auth import CurrentReader
+from api.db.audit import Action, record
 from survey.errors import FormError
 from survey.forms import (
     ImportReport,
@@ -53,7 +55,7 @@ def forms_router(store_folder: Path | None) -> APIRouter:
         return Response(content, media_type=_XLSX, headers={"Content-Disposition": name})
 
     @router.post("/submissions")
-    def upload(file: UploadFile) -> JSONResponse:
+    def upload(request: Request, reader: CurrentReader, file: UploadFile) -> JSONResponse:
         """Take a file of submissions: 201 something new, 200 all known, 422 refused."""
         if store_folder is None:
             raise HTTPException(
@@ -62,8 +64,20 @@ def forms_router(store_folder: Path | None) -> APIRouter:
         data = file.file.read(MAX_BYTES + 1)
         if len(data) > MAX_BYTES:
             raise HTTPException(413, f"send files of at most {MAX_BYTES / 1e6:.0f} MB")
+        now = datetime.now(UTC)
         report = SubmissionStore(store_folder).import_file(
-            Path(file.filename or "upload").name, data, received_at=datetime.now(UTC)
+            Path(file.filename or "upload").name,
+            data,
+            received_at=now,
+            sender=f"user {reader.name}" if reader.name else "",
+        )
+        record(
+            request.app.state.engine,
+            reader,
+            Action.UPLOAD,
+            about="submissions",
+            now=now,
+            reason=f"{report.n_new} new, {report.n_known} known" if report.accepted else "refused",
         )
         return JSONResponse(report_json(report), status_code=_status(report))
 

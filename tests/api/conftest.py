@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -12,6 +14,7 @@ import pytest
 from conftest_service import serving
 from fastapi.testclient import TestClient
 
+from api import cli
 from api.app import create_app
 from api.db.cluster import PrivateCluster
 from api.db.store import LoadReport, connect, load_run
@@ -140,3 +143,18 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def inbox(tmp_path: Path, published: Path) -> Path:
     return Path(shutil.copytree(published, tmp_path / "inbox"))
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """The command in this process: the same entry point, without a new interpreter."""
+
+    def call(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        monkeypatch.setattr(sys, "argv", ["adsurvey", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        code = ended.value.code
+        out, err = capsys.readouterr()
+        return subprocess.CompletedProcess([], code if isinstance(code, int) else 0, out, err)
+
+    return call

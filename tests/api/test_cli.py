@@ -34,21 +34,6 @@ def adsurvey(*arguments: str | Path, cwd: Path | None = None) -> subprocess.Comp
     )
 
 
-@pytest.fixture
-def here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    """The command in this process: the same entry point, without a new interpreter."""
-
-    def call(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-        monkeypatch.setattr(sys, "argv", ["adsurvey", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        code = ended.value.code
-        out, err = capsys.readouterr()
-        return subprocess.CompletedProcess([], code if isinstance(code, int) else 0, out, err)
-
-    return call
-
-
 def test_help_lists_the_verbs_without_loading_the_libraries() -> None:
     code = "import sys, api.cli; print([m for m in ('numpy', 'rasterio') if m in sys.modules])"
     loaded = subprocess.run(

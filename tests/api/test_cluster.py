@@ -10,6 +10,7 @@ import stat
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,10 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.exc import OperationalError
 
 from api.db.cluster import OWNER_ROLE, WEB_ROLE, PrivateCluster
+from api.db.store import connect
+from api.db.users import add_user
 from api.errors import DatabaseError
+from api.settings import Settings
 
 pytestmark = [pytest.mark.postgis, pytest.mark.xdist_group("cluster")]
 
@@ -113,3 +117,44 @@ def test_a_cut_short_initdb_is_made_anew_and_other_versions_are_named(tmp_path: 
     finally:
         shutil.rmtree(cluster.folder / "data", ignore_errors=True)
         cluster.remove()
+
+
+def test_a_backup_brings_users_and_their_guards_back(
+    cluster: PrivateCluster, tmp_path: Path
+) -> None:
+    engine = connect(Settings(state_dir=cluster.state, durable=False))
+    now = datetime(2026, 11, 26, tzinfo=UTC)
+    try:
+        for name in ("kept.user", "later.user"):
+            if name == "later.user":
+                cluster.backup(tmp_path / "adsurvey.dump")
+            add_user(
+                engine, name=name, role="admin", areas=["all"], password_hash="x",  # noqa: S106
+                actor="test", now=now,
+            )  # fmt: skip
+    finally:
+        engine.dispose()
+    dump = tmp_path / "adsurvey.dump"
+    assert stat.S_IMODE(dump.stat().st_mode) == 0o600
+    with pytest.raises(DatabaseError, match="there already"):
+        cluster.backup(dump)
+    names = "select string_agg(name, ',' order by name) from people.user_account"
+    broken = tmp_path / "broken.dump"
+    broken.write_bytes(dump.read_bytes()[:20_000])
+    with pytest.raises(DatabaseError, match="pg_restore failed"):
+        cluster.restore(broken)
+    assert scalar(cluster.url(), names) == "kept.user,later.user"
+    connected = create_engine(cluster.url(WEB_ROLE))
+    with connected.connect(), pytest.raises(DatabaseError, match="still running"):
+        cluster.restore(dump)
+    connected.dispose()
+    assert scalar(cluster.url(), names) == "kept.user,later.user"
+    cluster.restore(dump)
+    assert scalar(cluster.url(WEB_ROLE), names) == "kept.user"
+    for right in ("has_database_privilege(current_database(), 'TEMP')",
+                  "not has_table_privilege('people.audit_event', 'DELETE')",
+                  "has_table_privilege('published.district_estimate', 'SELECT')",
+                  "row_security_active('restricted.raster_layer')"):  # fmt: skip
+        assert scalar(cluster.url(WEB_ROLE), f"select {right}") is True, right
+    databases = "select count(*) from pg_database where datname like 'adsurvey%'"
+    assert scalar(cluster.url(), databases) == 1

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import io
+import json
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import geopandas as gpd
+import httpx
 import numpy as np
+import pyogrio
 import pytest
 import rasterio
 from conftest_service import serving
@@ -723,19 +727,60 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def secure(people: Settings, certificate: Path) -> Iterator[str]:
-    """The service with users as a process that ends TLS itself."""
+def environment(people: Settings) -> dict[str, str]:
+    """Variables with which a process uses the database of this module."""
     assert people.database_url is not None
     assert people.web_database_url is not None
-    environment = {
+    return {
         "ADSURVEY_DATABASE_URL": people.database_url.get_secret_value(),
         "ADSURVEY_WEB_DATABASE_URL": people.web_database_url.get_secret_value(),
         "ADSURVEY_SURVEY": str(people.survey),
         "ADSURVEY_ARGON2_TIME_COST": "1",
         "ADSURVEY_ARGON2_MEMORY_KIB": "64",
     }
-    with serving(environment=environment, tls=certificate) as url:
+
+
+@pytest.fixture(scope="module")
+def secure(environment: dict[str, str], certificate: Path) -> Iterator[str]:
+    """The service with users as a process that ends TLS itself."""
+    hidden = [PASSWORD, "argon2", "Traceback"]
+    with serving(environment=environment, tls=certificate, unseen=hidden) as url:
         yield url
+
+
+def test_a_proxy_on_this_machine_says_what_was_https(environment: dict[str, str]) -> None:
+    arguments = ("--behind-proxy", "--host-name", "map.example")
+    with serving(*arguments, environment=environment) as url:
+        named = {"Host": "map.example"}
+        assert httpx.get(f"{url}/sign-in", headers=named).status_code == 403
+        proxied = {**named, "X-Forwarded-Proto": "https", "X-Forwarded-For": "198.51.100.7"}
+        form = {"name": "tin.manager", "password": PASSWORD}
+        answer = httpx.post(
+            f"{url}/sign-in", data=form, headers={**proxied, "Origin": "https://map.example"}
+        )
+        assert answer.status_code == 303
+        assert answer.headers["set-cookie"].startswith("__Host-adsurvey=")
+        foreign = {**proxied, "Origin": "http://map.example"}
+        assert httpx.post(f"{url}/sign-in", data=form, headers=foreign).status_code == 403
+        unnamed = {**proxied, "Host": "other.example"}
+        assert httpx.get(f"{url}/sign-in", headers=unnamed).status_code == 400
+
+
+def test_gdal_reads_the_features_with_a_token(secure: str, engine: Engine) -> None:
+    _, secret = open_session(
+        engine, "tin.manager", kind=Kind.TOKEN, now=datetime.now(UTC),
+        lasts=timedelta(days=1), actor="test", label="QGIS",
+    )  # fmt: skip
+    options = {
+        "GDAL_HTTP_UNSAFESSL": "YES",
+        "GDAL_HTTP_HEADERS": f"Authorization: Bearer {secret}",
+    }
+    pyogrio.set_gdal_config_options(options)
+    try:
+        layer = gpd.read_file(f"OAPIF:{secure}/ogc", layer="published.district_estimate")
+    finally:
+        pyogrio.set_gdal_config_options(dict.fromkeys(options))
+    assert len(layer) == 16
 
 
 @pytest.mark.browser
@@ -751,12 +796,14 @@ def test_people_sign_in_and_administer_in_a_browser(secure: str, tmp_path: Path)
 
         page.goto(f"{secure}/users")
         assert page.url == f"{secure}/sign-in?next=%2Fusers"
+        page.wait_for_selector("input[name=name]:focus")
         page.keyboard.type("Aye.Admin")  # the field has the focus; names are lower case
         page.keyboard.press("Tab")
         page.keyboard.type("wrong")
         page.keyboard.press("Enter")
         page.wait_for_selector(".fault")
         page.screenshot(path=tmp_path / "sign-in.png")
+        page.wait_for_selector("input[name=password]:focus")
         page.keyboard.type(PASSWORD)
         page.keyboard.press("Enter")
         page.wait_for_url(f"{secure}/users")
@@ -809,6 +856,99 @@ def test_people_sign_in_and_administer_in_a_browser(secure: str, tmp_path: Path)
         assert [text for text in errors if "401" not in text] == []
         assert page.goto(f"{secure}/sign-in").status == 200
         browser.close()
+
+
+def test_the_command_manages_users(
+    here, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    made = here("users", "add", "Cli.User", "--role", "analyst", "--areas", "MR0102,MR01")
+    assert made.returncode == 0
+    assert "cli.user, analyst, areas MR01,MR0102" in made.stdout
+    password = made.stdout.partition("shown once: ")[2].strip()
+    assert len(password) == 16
+    for words, said in (
+        (("add", "cli.user", "--role", "field", "--areas", "all"), "is there already"),
+        (("add", "x", "--role", "field", "--areas", "all"), "is no sign-in name"),
+        (("add", "new", "--role", "police", "--areas", "all"), "choose from field, analyst"),
+        (("add", "new", "--role", "field", "--areas", ""), "name the areas"),
+        (("disable", "nobody"), "there is no user 'nobody'"),
+        (("token", "add", "nobody", "--label", "x"), "no active user"),
+    ):
+        refused = here("users", *words)
+        assert refused.returncode == 2, words
+        assert said in refused.stderr
+        assert "Traceback" not in refused.stderr
+    monkeypatch.setattr("sys.stdin", io.StringIO("from a pipe, not an argument\n"))
+    changed = here("users", "password", "cli.user", "--password-stdin")
+    assert "pipe" not in changed.stdout + changed.stderr
+    token = here("users", "token", "add", "cli.user", "--label", "script")
+    assert len(token.stdout.strip()) == 43
+    token_id = here("users", "token", "list", "cli.user").stdout.split()[0]
+    assert here("users", "token", "revoke", "cli.user", token_id).returncode == 0
+    assert here("users", "change", "cli.user", "--role", "field", "--areas", "all").returncode == 0
+    assert here("users", "disable", "cli.user").returncode == 0
+    listed = {row["name"]: row for row in json.loads(here("users", "list", "--json").stdout)}
+    assert listed["cli.user"]["role"] == "field"
+    assert listed["cli.user"]["is_active"] is False
+    assert "password_hash" not in listed["cli.user"]
+    told = here("users", "audit", "--limit", "20").stdout
+    for action in ("user_added", "password_changed", "token_made", "token_revoked",
+                   "user_changed", "user_disabled"):  # fmt: skip
+        assert action in told
+    assert password not in told
+    assert "law enforcement" in here("users", "roles").stdout
+
+
+def test_an_upload_is_told_with_who_sent_it(
+    guarded: TestClient, headers: dict[str, dict[str, str]], engine: Engine, finished
+) -> None:
+    path = finished[0].folder / "submissions" / "segment_visits.csv"
+    sent = {"file": ("names of people.csv", path.read_bytes())}
+    answer = guarded.post("/forms/submissions", files=sent, headers=headers["nan.field"])
+    assert answer.status_code == 200
+    last = [event for event in audit_events(engine) if event.action == "upload"][-1]
+    assert (last.actor, last.role) == ("nan.field", "field")
+    assert "names of people" not in str(last)
+
+
+def test_a_database_that_does_not_answer_is_said_without_its_address(
+    guarded: TestClient, headers: dict[str, dict[str, str]], tmp_path: Path
+) -> None:
+    gone = f"postgresql+psycopg://secret_user@/adsurvey?host={tmp_path}"
+    real = guarded.app.state.engine
+    guarded.app.state.engine = web_engine(
+        Settings(database_url=SecretStr(gone), web_database_url=SecretStr(gone))
+    )
+    try:
+        for path in ("/", f"{TILES}/0/0/0.png", "/healthz"):
+            answer = guarded.get(path, headers=headers["aye.admin"])
+            assert answer.status_code == 503, path
+            assert answer.json() == {
+                "detail": "the database does not answer; try again in a moment"
+            }
+        assert sign_in(guarded, "aye.admin").status_code == 503
+    finally:
+        guarded.app.state.engine.dispose()
+        guarded.app.state.engine = real
+
+
+def test_a_name_without_user_costs_the_same_work(people: Settings) -> None:
+    passwords = Passwords(people)
+    verified = []
+    real = passwords._hash.verify
+    passwords._hash.verify = lambda *words: verified.append(words[1]) or real(*words)
+    mine = passwords.hash(PASSWORD, name="")
+    assert passwords.check(PASSWORD, mine)
+    assert not passwords.check(PASSWORD, None)
+    assert not passwords.check(PASSWORD, "$argon2id$broken")
+    assert [value.split("$")[3] for value in verified[:2]] == ["m=64,t=1,p=4"] * 2
+
+
+def test_the_default_cost_is_strong() -> None:
+    made = Passwords(Settings()).hash(PASSWORD, name="")
+    assert made.startswith("$argon2id$v=19$m=65536,t=3,p=4$")
 
 
 def test_a_layer_without_readers_does_not_exist() -> None:
