@@ -24,7 +24,6 @@ from sqlalchemy.exc import OperationalError
 
 from api.db.cluster import WEB_ROLE, PrivateCluster
 from api.db.models import DistrictEstimate, ProjectIndicator, RasterLayer, Run, TotalEstimate
-from api.db.reading import answering
 from api.disclosure import DISTRICT_COLUMNS, PROJECT_COLUMNS, TOTAL_COLUMNS, require_emptied
 from api.errors import DatabaseError, RunFolderError
 from api.settings import Settings
@@ -235,7 +234,7 @@ def load_run(engine: Engine, folder: Path) -> LoadReport:
 
 def loaded_runs(engine: Engine) -> frozenset[str]:
     """Identifiers of the runs whose figures are in the database."""
-    with answering(engine) as connection:
+    with engine.connect() as connection:
         return frozenset(connection.scalars(select(DistrictEstimate.run_id).distinct()))
 
 
