@@ -18,7 +18,21 @@ from imagery.engines import Predict, fastest
 from imagery.errors import TrainingError
 from imagery.modelcard import card_text
 
-__all__ = ["CropModel"]
+__all__ = [
+    "OUTSIDE_NAME",
+    "OUTSIDE_RISK",
+    "RISK_INSIDE",
+    "RISK_OUTSIDE",
+    "UNOBSERVED",
+    "CropModel",
+]
+
+#: Class code of pixels without enough clear observations.
+UNOBSERVED = 0
+#: Class code and name of pixels outside the risk area: not looked at, and not unobserved.
+OUTSIDE_RISK, OUTSIDE_NAME = 255, "outside risk area"
+#: Codes of a risk area; 0 is where it says nothing.
+RISK_INSIDE, RISK_OUTSIDE = 1, 2
 
 _MODEL_FILE, _CARD_FILE, _TEXT_FILE = "model.txt", "model.json", "model.md"
 _PREDICTION_THREADS = 2

@@ -6,9 +6,11 @@ ellipsoid. Work goes block by block, so a polygon may be as large as a country.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 import geopandas as gpd
 import numpy as np
@@ -17,23 +19,25 @@ import pandas as pd
 import shapely
 from affine import Affine
 from exactextract import exact_extract
-from exactextract.raster import NumPyRasterSource
+from exactextract.raster import NumPyRasterSource, RasterSource
 from rasterio.features import rasterize
 
 from imagery.catalog import SceneStack
+from imagery.classify import UNOBSERVED
 from imagery.errors import GridError, TrainingError
 from imagery.features import FeatureSpec, block_features, block_size_for, feature_names
 from imagery.grid import Block, Grid, PixelAreas
-from imagery.mapping import UNOBSERVED
-from imagery.raster import open_raster, read_block
+from imagery.mosaic import ClassMosaic
 from survey.areas import M2_PER_HA, geodesic_area_ha
 
-__all__ = ["TrainingTable", "class_hectares", "training_pixels"]
+__all__ = ["TrainingTable", "class_hectares", "training_pixels", "zone_sums"]
 
-# Side of a block: exact coverage holds a number for every pixel and zone, burning none.
+# Side of a block: within one pixels count with nearly one area, burning holds no more than it.
 _BLOCK = {"exact": 512, "centre": 4096}
 _CELL = 256
 _FEW_CODES = 12
+# Pixels a side up to which a zone counts with the pixel area at its middle (to 1e-5).
+_FIELD = 128
 # Straight edges bend when reprojected; vertices this dense keep them in place (degrees, metres).
 _DENSE = {True: 0.005, False: 500.0}
 # Fewer pieces of land than folds twice over, or a class in one of them only: left-out land would
@@ -80,7 +84,11 @@ class TrainingTable:
 
 
 def class_hectares(
-    class_map: Path, zones: gpd.GeoDataFrame, id_column: str, *, method: str = "exact"
+    class_map: Path | Sequence[Path],
+    zones: gpd.GeoDataFrame,
+    id_column: str,
+    *,
+    method: str = "exact",
 ) -> pd.DataFrame:
     """Hectares of every class in every zone.
 
@@ -89,8 +97,10 @@ def class_hectares(
 
     Parameters
     ----------
-    class_map : Path
-        uint8 raster, 0 = unobserved.
+    class_map : Path or sequence of Path
+        uint8 raster, 0 = unobserved, 255 = outside the risk area. Several are read as one
+        (`imagery.mosaic.ClassMosaic`): land that more than one covers counts once, with the
+        class of the first that observed it.
     zones : GeoDataFrame
         Polygons in any reference system.
     id_column : str
@@ -110,29 +120,8 @@ def class_hectares(
     GridError
         The zones carry no reference system, or none of them meets the raster.
     """
-    if method not in _BLOCK:
-        raise GridError(f"method {method!r} is not known; choose from {', '.join(_BLOCK)}")
-    with open_raster(class_map) as dataset:
-        grid = Grid.of(dataset, source=class_map.name)
-    shapes = _on_grid(zones, grid, source=class_map.name)
-    areas = PixelAreas(grid)
-    sums = np.zeros((len(zones), 256))
-    for near, part in _parts(shapes, grid, _BLOCK[method]):
-        # Closed again at once: GDAL burns shapes several times slower under its cache limit.
-        with open_raster(class_map) as dataset:
-            codes = read_block(dataset, part, indexes=1)
-        if method == "centre":
-            for zone in near:
-                sums[zone] += _by_centre(shapes[zone], grid, part, codes, areas)
-            continue
-        area, flat = areas.of(part).ravel(), codes.ravel()
-        for zone, pixel, share in _coverage(shapes, near, grid, part):
-            sums[zone] += np.bincount(flat[pixel], weights=share * area[pixel], minlength=256)
-    # Land that the raster does not reach; for zones inside it what is left over is rounding.
-    beyond = np.flatnonzero(~shapely.covered_by(shapes, shapely.box(*grid.bounds)))
-    whole = geodesic_area_ha(zones.geometry.to_numpy()[beyond], zones.crs)
-    outside = np.maximum(whole - sums[beyond].sum(axis=1), 0.0)
-    sums[beyond, UNOBSERVED] += np.where(outside > 1e-4 * whole, outside, 0.0)
+    mosaic = ClassMosaic([class_map] if isinstance(class_map, Path) else class_map)
+    sums = zone_sums(mosaic.grid, mosaic, zones, 256, source=mosaic.source, method=method)
     rows, codes_found = np.nonzero(sums)
     return pd.DataFrame(
         {
@@ -141,6 +130,147 @@ def class_hectares(
             "ha": sums[rows, codes_found],
         }
     )
+
+
+class Codes(Protocol):
+    """Codes of the pixels of a grid."""
+
+    def read(self, block: Block) -> npt.NDArray[Any]:
+        """Codes of a block, (rows, cols)."""
+
+    def held_open(self) -> AbstractContextManager[None]:
+        """Keep what is read from open meanwhile."""
+
+
+def zone_sums(
+    grid: Grid,
+    codes: Codes,
+    zones: gpd.GeoDataFrame,
+    n_codes: int,
+    *,
+    source: str,
+    method: str = "exact",
+) -> npt.NDArray[np.float64]:
+    """Hectares of every code in every zone, (zones, n_codes); code 0 takes what lies beyond."""
+    if method not in _BLOCK:
+        raise GridError(f"method {method!r} is not known; choose from {', '.join(_BLOCK)}")
+    shapes = _on_grid(zones, grid, source=source)
+    areas = PixelAreas(grid)
+    sums = np.zeros((len(zones), n_codes))
+    is_small = np.zeros(len(zones), dtype=bool)
+    if method == "exact":
+        is_small = _is_small(shapes, grid)
+        _add_small(sums, shapes, np.flatnonzero(is_small), grid, codes, areas)
+    for near, part in _parts(shapes, grid, _BLOCK[method], np.flatnonzero(~is_small)):
+        pixels = codes.read(part)
+        if method == "centre":
+            for zone in near:
+                sums[zone] += _by_centre(shapes[zone], grid, part, pixels, areas, n_codes)
+            continue
+        _add_exactly(sums, shapes, near, grid, part, pixels, areas)
+    # Land that the raster does not reach; for zones inside it what is left over is rounding.
+    beyond = np.flatnonzero(~shapely.covered_by(shapes, shapely.box(*grid.bounds)))
+    whole = geodesic_area_ha(zones.geometry.to_numpy()[beyond], zones.crs)
+    outside = np.maximum(whole - sums[beyond].sum(axis=1), 0.0)
+    sums[beyond, UNOBSERVED] += np.where(outside > 1e-4 * whole, outside, 0.0)
+    return sums
+
+
+def _is_small(shapes: npt.NDArray[np.object_], grid: Grid) -> npt.NDArray[np.bool_]:
+    """Whether a zone spans so few pixels that they may count with one area."""
+    west, south, east, north = shapely.bounds(shapes).T
+    return np.asarray(
+        ((east - west) < _FIELD * grid.transform.a)
+        & ((north - south) < -_FIELD * grid.transform.e)
+    )
+
+
+class _Source(RasterSource):  # type: ignore[misc]
+    """Codes as exactextract reads them, window by window."""
+
+    def __init__(self, grid: Grid, codes: Codes) -> None:
+        super().__init__()
+        self._grid, self._codes = grid, codes
+
+    def res(self) -> tuple[float, float]:
+        return (self._grid.transform.a, -self._grid.transform.e)
+
+    def extent(self) -> tuple[float, float, float, float]:
+        return self._grid.bounds
+
+    def srs_wkt(self) -> str:
+        return str(self._grid.crs.to_wkt())
+
+    def nodata_value(self) -> None:
+        return None
+
+    def read_window(self, x0: int, y0: int, nx: int, ny: int) -> npt.NDArray[Any]:
+        return self._codes.read(Block(row=y0, col=x0, rows=ny, cols=nx))
+
+
+def _add_small(
+    sums: npt.NDArray[np.float64],
+    shapes: npt.NDArray[np.object_],
+    small: npt.NDArray[np.int64],
+    grid: Grid,
+    codes: Codes,
+    areas: PixelAreas,
+) -> None:
+    """Add the hectares of small zones, each in one piece whatever block it lies in."""
+    small = small[shapely.intersects(shapes[small], shapely.box(*grid.bounds))]
+    if len(small):
+        whole = Block(row=0, col=0, rows=grid.shape[0], cols=grid.shape[1])
+        with codes.held_open():
+            _add_shares(sums, shapes, small, grid, whole, _Source(grid, codes), areas)
+
+
+def _add_exactly(
+    sums: npt.NDArray[np.float64],
+    shapes: npt.NDArray[np.object_],
+    near: npt.NDArray[np.int64],
+    grid: Grid,
+    part: Block,
+    pixels: npt.NDArray[Any],
+    areas: PixelAreas,
+) -> None:
+    """Add the hectares that the zones near a part have in it."""
+    west, south, east, north = grid.block_bounds(part)
+    is_whole = shapely.covers(shapes[near], shapely.box(west, south, east, north))
+    if is_whole.any():
+        area = areas.of(part).ravel()
+        sums[near[is_whole]] += np.bincount(pixels.ravel(), area, minlength=sums.shape[1])
+    if not is_whole.all():
+        source = NumPyRasterSource(
+            pixels, xmin=west, ymin=south, xmax=east, ymax=north, srs_wkt=grid.crs.to_wkt()
+        )
+        _add_shares(sums, shapes, near[~is_whole], grid, part, source, areas)
+
+
+def _add_shares(
+    sums: npt.NDArray[np.float64],
+    shapes: npt.NDArray[np.object_],
+    numbers: npt.NDArray[np.int64],
+    grid: Grid,
+    part: Block,
+    source: RasterSource,
+    areas: PixelAreas,
+) -> None:
+    """Add shares of classes by exactextract times the pixel area at the middle of each zone.
+
+    Within a part pixel areas differ by some 1e-5, in degrees by 1e-4, about that middle.
+    """
+    vectors = gpd.GeoDataFrame({"zone": numbers}, geometry=list(shapes[numbers]), crs=grid.crs)
+    table = exact_extract(
+        source, vectors, ["count", "unique", "frac"], include_cols=["zone"], output="pandas"
+    )
+    for zone, count, unique, share in zip(
+        table["zone"], table["count"], table["unique"], table["frac"], strict=True
+    ):
+        own = grid.window_in(part, tuple(shapely.bounds(shapes[zone])))
+        if count > 0.0 and own is not None:
+            middle = np.array([own.row + own.rows // 2]), np.array([own.col + own.cols // 2])
+            area = areas.at(*middle)[0, 0]
+            sums[zone, np.asarray(unique, dtype=np.int64)] += share * count * area
 
 
 def training_pixels(
@@ -163,7 +293,9 @@ def training_pixels(
     """
     shapes = _on_grid(plots, stack.grid, source="the scenes")
     features, zone_of, weight = [], [], []
-    for near, part in _parts(shapes, stack.grid, block_size_for(stack, spec)):
+    for near, part in _parts(
+        shapes, stack.grid, block_size_for(stack, spec), np.arange(len(shapes))
+    ):
         found = block_features(stack, spec, part)
         flat, clear = found.values.reshape(len(found.values), -1), found.is_observed.ravel()
         for zone, pixel, share in _coverage(shapes, near, stack.grid, part):
@@ -220,13 +352,15 @@ def _on_grid(zones: gpd.GeoDataFrame, grid: Grid, *, source: str) -> npt.NDArray
 
 
 def _parts(
-    shapes: npt.NDArray[np.object_], grid: Grid, size: int
+    shapes: npt.NDArray[np.object_], grid: Grid, size: int, numbers: npt.NDArray[np.int64]
 ) -> Iterator[tuple[npt.NDArray[np.int64], Block]]:
-    """Blocks cut down to what the zones in them need, with the numbers of those zones."""
-    tree = shapely.STRtree(shapes)
+    """Blocks cut down to what the zones numbered need, with the numbers of those in them."""
+    if not len(numbers):
+        return
+    tree = shapely.STRtree(shapes[numbers])
     for block in grid.blocks(size):
         frame = shapely.box(*grid.block_bounds(block))
-        near = np.sort(tree.query(frame, predicate="intersects"))
+        near = numbers[np.sort(tree.query(frame, predicate="intersects"))]
         if len(near):
             part = grid.window_in(block, tuple(shapely.total_bounds(shapes[near])))
             if part is not None:
@@ -237,11 +371,12 @@ def _by_centre(
     shape: shapely.Geometry,
     grid: Grid,
     part: Block,
-    codes: npt.NDArray[np.uint8],
+    codes: npt.NDArray[Any],
     areas: PixelAreas,
+    n_codes: int,
 ) -> npt.NDArray[np.float64]:
-    """Hectares by class code (256,) of the pixels of a part whose centre the shape holds."""
-    sums = np.zeros(256)
+    """Hectares by code (n_codes,) of the pixels of a part whose centre the shape holds."""
+    sums = np.zeros(n_codes)
     own = grid.window_in(part, tuple(shapely.bounds(shape)))
     if own is None:
         return sums
@@ -263,18 +398,18 @@ def _by_centre(
     for i, top in enumerate(tops):
         for j, left in enumerate(lefts):
             cell = slice(top, top + _CELL), slice(left, left + _CELL)
-            count = _count(inside[cell], highest)
+            count = _count(inside[cell], highest, n_codes)
             # Outside the shape the product is 0 too: what class 0 really has is the rest.
             count[UNOBSERVED] = np.count_nonzero(burnt[cell]) - int(count[1:].sum())
             sums += count * area[i, j]
     return sums
 
 
-def _count(codes: npt.NDArray[np.uint8], highest: int) -> npt.NDArray[np.int64]:
-    """Pixels of each code (256,) above 0; for a few codes comparing is faster than counting."""
+def _count(codes: npt.NDArray[Any], highest: int, n_codes: int) -> npt.NDArray[np.int64]:
+    """Pixels of each code (n_codes,) above 0; comparing is faster for a few codes."""
     if highest > _FEW_CODES:
-        return np.bincount(codes.ravel(), minlength=256)
-    count = np.zeros(256, dtype=np.int64)
+        return np.bincount(codes.ravel(), minlength=n_codes)
+    count = np.zeros(n_codes, dtype=np.int64)
     for code in range(1, highest + 1):
         count[code] = np.count_nonzero(codes == code)
     return count

@@ -49,7 +49,8 @@ def unobserved_shares(frame: pd.DataFrame, segment_map: pd.DataFrame) -> dict[st
     shares: dict[str, float] = {}
     for column in ("district_pcode", "province_pcode"):
         sums = land.groupby(column)[["unobserved_ha", "all_ha"]].sum()
-        share = sums["unobserved_ha"] / sums["all_ha"]
+        # Where all land lies outside the risk area there was nothing to observe.
+        share = (sums["unobserved_ha"] / sums["all_ha"]).where(sums["all_ha"] > 0.0, 0.0)
         shares.update({str(code): float(value) for code, value in share.items()})
     shares[""] = float(land["unobserved_ha"].sum() / land["all_ha"].sum())
     return shares

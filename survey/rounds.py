@@ -141,6 +141,33 @@ class ImagerySection(_Section):
     texture: TextureSection | None = None
 
 
+class RiskRuleSection(_Section):
+    """One condition of the risk area; see `imagery.riskarea.RiskRule`."""
+
+    measure: Literal["altitude_m", "slope_deg", "land_cover", "distance_km"]
+    file: Path
+    min: float | None = None
+    max: float | None = None
+    classes: tuple[int, ...] = ()
+
+    @model_validator(mode="after")
+    def _fits(self) -> RiskRuleSection:
+        if (self.measure == "land_cover") != bool(self.classes):
+            raise ValueError("write classes for land_cover, and min or max for other measures")
+        if self.measure == "land_cover" and (self.min, self.max) != (None, None):
+            raise ValueError("land_cover has no min or max, it has classes")
+        if self.measure != "land_cover" and self.min is None and self.max is None:
+            raise ValueError("a rule needs min, max or both")
+        return self
+
+
+class RiskSection(_Section):
+    """Land where the crop may grow: all rules hold. Land outside is not classified."""
+
+    label: str = Field(pattern=r"^[\w.-]+$")
+    rules: tuple[RiskRuleSection, ...] = Field(min_length=1)
+
+
 class ForcedSection(_Section):
     """A method that the analyst orders for one crop in one district or province."""
 
@@ -219,6 +246,7 @@ class Round(_Section):
     inputs: InputsSection
     columns: ColumnsSection = ColumnsSection()
     imagery: ImagerySection = ImagerySection()
+    risk: RiskSection | None = None
     estimation: EstimationSection
     disclosure: DisclosureSection = DisclosureSection()
     retention: RetentionSection = RetentionSection()
@@ -257,6 +285,8 @@ class Round(_Section):
         for name, relative in self.inputs:
             if relative is not None and name != "submissions":
                 yield name, self.locate(relative)
+        for number, rule in enumerate(self.risk.rules if self.risk else (), start=1):
+            yield f"risk rule {number}", self.locate(rule.file)
 
 
 def read_round(path: Path) -> Round:

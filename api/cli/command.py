@@ -13,12 +13,13 @@ from api.cli.devices import collect, devices
 from api.cli.encryption import register as register_encryption
 from api.cli.estimate import estimate
 from api.cli.forms import forms
-from api.cli.imagery import classify, features, scenes, train, zonal
+from api.cli.imagery import classify, features, scenes, train
 from api.cli.privacy import photos, purge, withdraw
 from api.cli.review import review
 from api.cli.rounds import load, run
 from api.cli.service import serve
 from api.cli.users import users
+from api.cli.zones import change, risk, zonal
 
 __all__ = ["app", "main"]
 
@@ -47,6 +48,8 @@ app.command()(features)
 app.command()(train)
 app.command()(classify)
 app.command()(zonal)
+app.command()(change)
+app.command()(risk)
 app.add_typer(estimate, name="estimate")
 app.command()(load)
 app.command()(purge)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from imagery.catalog import SceneMask
     from imagery.grid import Grid
 
-__all__ = ["classify", "features", "scenes", "train", "zonal"]
+__all__ = ["classify", "features", "scenes", "train"]
 
 scenes = typer.Typer(help="Scenes: what a folder holds, and how they come in.")
 
@@ -248,10 +248,19 @@ def classify(
     survey: SurveyArgument,
     model: Annotated[Path, typer.Option(help="Folder of `adsurvey train`.")],
     to: Annotated[Path, typer.Option("--to", help="Folder that receives the maps.")],
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Processes on this machine; by default one a processor."),
+    ] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(help="Address of a dask.distributed scheduler, as tcp://10.0.0.5:8786."),
+    ] = None,
 ) -> None:
     """Write the class map and the probability map.
 
-    Goes on where a killed one stopped; what stands already is not made again.
+    Goes on where a killed one stopped; what stands already is not made again. Where the round
+    declares a risk area, land outside it is not classified.
     """
     from api.pipeline import classify as write_maps
     from imagery.classify import CropModel
@@ -261,7 +270,10 @@ def classify(
     fitted = CropModel.load(model)
     to.mkdir(mode=0o700, parents=True, exist_ok=True)
     with progress_bars() as progress:
-        class_map = write_maps(declared, fitted, to, progress, keep=to / ".windows")
+        class_map = write_maps(
+            declared, fitted, to, progress, keep=to / ".windows", workers=workers,
+            scheduler=scheduler,
+        )  # fmt: skip
     typer.echo(f"{class_map}\n{class_map.with_name('probability.tif')}")
 
 
@@ -293,41 +305,6 @@ def features(
         )
     for path in paths:
         typer.echo(str(path))
-
-
-def zonal(
-    class_map: Annotated[Path, typer.Argument(help="Class map of `adsurvey classify`.")],
-    zones: Annotated[Path, typer.Argument(help="Layer of polygons.")],
-    id_column: Annotated[str, typer.Option("--id", help="Column that identifies a polygon.")],
-    to: Annotated[Path, typer.Option("--to", help="CSV that receives the hectares.")],
-    centre: Annotated[
-        bool,
-        typer.Option("--centre", help="Whole pixels by their centre: fast, for districts only."),
-    ] = False,
-) -> None:
-    """Measure class hectares in polygons: no estimate.
-
-    Mapped hectares are a covariate; an estimate needs a sample (`adsurvey run`).
-    """
-    from imagery.raster import class_names
-    from imagery.zonal import class_hectares
-    from survey.errors import SurveyError
-    from survey.readers import read_shapes
-
-    shapes = read_shapes(zones)
-    if id_column not in shapes.columns:
-        raise SurveyError(
-            f"{zones.name} has no column {id_column!r}; it has "
-            f"{', '.join(map(str, shapes.columns))}"
-        )
-    table = class_hectares(class_map, shapes, id_column, method="centre" if centre else "exact")
-    names = {0: "unobserved", **class_names(class_map)}
-    table.insert(2, "class_name", table["class_code"].map(names).fillna(""))
-    try:
-        table.to_csv(to, index=False)
-    except OSError as error:
-        raise SurveyError(f"{to} cannot be written: {error.strerror}") from error
-    typer.echo(f"{len(shapes)} polygons, {len(table)} rows -> {to}")
 
 
 def _percent(share: float | None) -> str:

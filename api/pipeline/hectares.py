@@ -10,9 +10,12 @@ import pandas as pd
 
 from api.pipeline.features import round_features
 from api.pipeline.inputs import Inputs
-from imagery.classify import CropModel
+from api.pipeline.risk import round_risk_area
+from imagery.classify import OUTSIDE_RISK, UNOBSERVED, CropModel
 from imagery.mapping import map_scenes
+from imagery.raster import class_names
 from imagery.training import CANDIDATES, fit_crop_model
+from imagery.workers import cores
 from imagery.zonal import class_hectares, training_pixels
 from survey.rounds import Round
 from survey.types import SEGMENT_MAP, Crop
@@ -44,7 +47,7 @@ def map_hectares(
     per_segment = class_hectares(class_map, inputs.frame, "segment_id")
     progress("Measuring", 1, 2)
     per_district = class_hectares(class_map, inputs.districts, "district_pcode", method="centre")
-    names = {0: "unobserved", **{code + 1: name for code, name in enumerate(model.class_names)}}
+    names = {UNOBSERVED: "unobserved", **class_names(class_map)}
     per_district.assign(class_name=per_district["class_code"].map(names)).to_csv(
         restricted / "district_map.csv", index=False
     )
@@ -77,10 +80,35 @@ def train(declared: Round, plots: gpd.GeoDataFrame) -> CropModel:
 
 
 def classify(
-    declared: Round, model: CropModel, folder: Path, progress: Progress, *, keep: Path
+    declared: Round,
+    model: CropModel,
+    folder: Path,
+    progress: Progress,
+    *,
+    keep: Path,
+    workers: int | None = None,
+    scheduler: str | None = None,
 ) -> Path:
-    """Write `class_map.tif`, `probability.tif`, `observations.tif`; the class map's path."""
+    """Write `class_map.tif`, `probability.tif`, `observations.tif`; the class map's path.
+
+    Where the round declares a risk area, `risk_area.tif` is written too and bounds the maps.
+
+    Parameters
+    ----------
+    workers : int, optional
+        Processes that classify; one for each processor by default.
+    scheduler : str, optional
+        Address of a dask.distributed scheduler, whose workers classify instead.
+    """
     scenes, spec = round_features(declared)
+    risk_area = None
+    if declared.risk is not None:
+        risk_area, _ = round_risk_area(
+            declared,
+            scenes.grid,
+            folder,
+            progress=lambda done, total: progress("Risk area", done, total),
+        )
     class_map = folder / "class_map.tif"
     map_scenes(
         scenes,
@@ -92,6 +120,9 @@ def classify(
         progress=lambda done, total: progress("Mapping", done, total),
         keep=keep,
         observations=folder / "observations.tif",
+        risk_area=risk_area,
+        workers=workers or cores(),
+        scheduler=scheduler,
     )
     return class_map
 
@@ -99,12 +130,13 @@ def classify(
 def segment_map_table(
     hectares: pd.DataFrame, model: CropModel, crops: tuple[Crop, ...]
 ) -> pd.DataFrame:
-    """Class hectares per segment as rows of segment and crop."""
+    """Class hectares per segment as rows of segment and crop, of the land in the risk area."""
     wide = hectares.pivot_table(
         index="segment_id", columns="class_code", values="ha", aggfunc="sum", fill_value=0.0
     )
-    unobserved = wide.get(0, pd.Series(0.0, index=wide.index))
-    observed = wide.drop(columns=0, errors="ignore").sum(axis=1)
+    unobserved = wide.get(UNOBSERVED, pd.Series(0.0, index=wide.index))
+    # Outside the risk area nothing was looked for: neither observed nor unobserved.
+    observed = wide.drop(columns=[UNOBSERVED, OUTSIDE_RISK], errors="ignore").sum(axis=1)
     codes = {name: code + 1 for code, name in enumerate(model.class_names)}
     parts = [
         pd.DataFrame(

@@ -13,9 +13,10 @@ import shapely
 from conftest_scenes import write_scene
 
 from imagery.catalog import read_scenes
+from imagery.classify import UNOBSERVED
 from imagery.features import FeatureSpec, block_features
 from imagery.grid import Block
-from imagery.mapping import UNOBSERVED, map_scenes
+from imagery.mapping import map_scenes
 from imagery.raster import is_valid_cog
 from imagery.training import fit_crop_model
 from imagery.zonal import class_hectares, training_pixels

@@ -14,10 +14,11 @@ from conftest_scenes import write_scene
 
 from imagery import mapping
 from imagery.catalog import read_scenes
+from imagery.classify import UNOBSERVED
 from imagery.errors import SceneError, TrainingError
 from imagery.features import FeatureSpec, block_features, block_size_for
 from imagery.grid import Block
-from imagery.mapping import UNOBSERVED, map_scenes
+from imagery.mapping import map_scenes
 from imagery.raster import is_valid_cog
 from imagery.training import fit_crop_model
 

@@ -10,18 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import rasterio
+from conftest_maps import SPEC, pixels_of, trained
 
 from imagery import mapping
-from imagery.catalog import SceneStack, read_scenes
-from imagery.classify import CropModel
+from imagery.catalog import read_scenes
 from imagery.errors import WriteError
-from imagery.features import FeatureSpec, block_features
 from imagery.mapping import map_scenes
-from imagery.training import fit_crop_model
 from imagery.windows import FinishedWindows
 
-SPEC = FeatureSpec(indices=("ndvi",), min_clear=2)
 ROOT = Path(__file__).resolve().parents[2]
 KILLED = """
 import sys, time
@@ -39,24 +35,6 @@ mapping.map_scenes(
     progress=lambda done, total: (print(done, flush=True), time.sleep(0.1)),
 )
 """
-
-
-def trained(stack: SceneStack) -> CropModel:
-    rng = np.random.default_rng(2)
-    whole = next(iter(stack.grid.blocks(10_000)))
-    features = block_features(stack, SPEC, whole).values
-    pixels = features.reshape(len(features), -1).T[rng.permutation(whole.rows * whole.cols)[:300]]
-    names = np.where(pixels[:, 0] > np.median(pixels[:, 0]), "poppy", "other").astype(object)
-    plots = np.array([f"p{i % 30}-{name}" for i, name in enumerate(names)], dtype=object)
-    return fit_crop_model(pixels, names, plots, np.ones(300), seed=1)
-
-
-def pixels_of(folder: Path) -> list[np.ndarray]:
-    found = []
-    for name in ("class_map.tif", "p.tif"):
-        with rasterio.open(folder / name) as dataset:
-            found.append(dataset.read())
-    return found
 
 
 def test_a_killed_mapping_goes_on_where_it_stopped(

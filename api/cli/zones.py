@@ -1,0 +1,160 @@
+"""Hectares in polygons: classes of maps, transitions between years, what a risk area leaves."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from api.cli.options import AsJson
+from api.cli.terminal import progress_bars
+
+if TYPE_CHECKING:
+    import geopandas as gpd
+    import pandas as pd
+
+__all__ = ["change", "risk", "zonal"]
+
+ZonesArgument = Annotated[Path, typer.Argument(help="Layer of polygons.")]
+IdOption = Annotated[str, typer.Option("--id", help="Column that identifies a polygon.")]
+ToTable = Annotated[Path, typer.Option("--to", help="CSV that receives the hectares.")]
+ByCentre = Annotated[
+    bool, typer.Option("--centre", help="Whole pixels by their centre: fast, for districts only.")
+]
+
+
+def zonal(
+    maps_and_zones: Annotated[
+        list[Path],
+        typer.Argument(help="Class maps of `adsurvey classify`, then the layer of polygons."),
+    ],
+    id_column: IdOption,
+    to: ToTable,
+    centre: ByCentre = False,
+) -> None:
+    """Measure class hectares in polygons: no estimate.
+
+    Several class maps are read as one: land that more than one covers counts once, with the
+    class of the first named that observed it. Mapped hectares are a covariate; an estimate needs
+    a sample (`adsurvey run`).
+    """
+    from imagery.mosaic import ClassMosaic
+    from imagery.zonal import class_hectares
+
+    if len(maps_and_zones) < 2:
+        raise typer.BadParameter("give one or more class maps, and then the layer of polygons")
+    *class_maps, zones = maps_and_zones
+    shapes = _shapes(zones, id_column)
+    table = class_hectares(class_maps, shapes, id_column, method="centre" if centre else "exact")
+    names = {0: "unobserved", **ClassMosaic(class_maps).names}
+    table.insert(2, "class_name", table["class_code"].map(names).fillna(""))
+    _write_table(table, to)
+    typer.echo(f"{len(shapes)} polygons, {len(table)} rows -> {to}")
+
+
+def change(
+    before: Annotated[Path, typer.Argument(help="Class map of the earlier year.")],
+    after: Annotated[Path, typer.Argument(help="Class map of the later year, on any grid.")],
+    zones: ZonesArgument,
+    id_column: IdOption,
+    to: ToTable,
+    centre: ByCentre = False,
+) -> None:
+    """Measure hectares that went from class to class between two maps: no estimate of change."""
+    from imagery.change import NOTE, transition_hectares
+
+    shapes = _shapes(zones, id_column)
+    table = transition_hectares(
+        before, after, shapes, id_column, method="centre" if centre else "exact"
+    )
+    _write_table(table, to)
+    seen = table.loc[(table["from_code"] > 0) & (table["to_code"] > 0)]
+    differs = seen.loc[seen["from_name"] != seen["to_name"], "ha"].sum()
+    typer.echo(f"{len(shapes)} polygons, {len(table)} rows -> {to}")
+    typer.echo(
+        f"{seen['ha'].sum():,.1f} of {table['ha'].sum():,.1f} ha observed in both; "
+        f"{differs:,.1f} ha of them differ in class."
+    )
+    typer.echo(f"Note: {NOTE} (adsurvey estimate change).", err=True)
+
+
+def risk(
+    survey: Annotated[Path, typer.Argument(help="The round's survey.toml, or its folder.")],
+    to: Annotated[Path, typer.Option("--to", help="Folder that receives the risk area.")],
+    as_json: AsJson = False,
+) -> None:
+    """Write the risk area that a round declares, and say what it does to the frame."""
+    from api.pipeline import round_risk_area
+    from api.pipeline.features import round_features
+    from imagery.riskarea import frame_effect
+    from survey.readers import read_districts, read_frame
+    from survey.rounds import read_round
+
+    declared = read_round(survey)
+    where = declared.locate
+    districts = read_districts(where(declared.inputs.districts), declared.columns.districts)
+    frame = read_frame(where(declared.inputs.frame), districts)
+    scenes, _ = round_features(declared)
+    to.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with progress_bars() as progress:
+        path, version = round_risk_area(
+            declared, scenes.grid, to, progress=lambda done, total: progress("Risk", done, total)
+        )
+    effect = frame_effect(path, frame)
+    _write_table(effect, to / "risk_segments.csv")
+    sums = {
+        by: effect.groupby(by).agg(
+            segments=("segment_id", "size"), out=("is_out", "sum"),
+            before_ha=("before_ha", "sum"), after_ha=("after_ha", "sum"),
+            unknown_ha=("unknown_ha", "sum"),
+        )
+        for by in ("stratum_id", "district_pcode")
+    }  # fmt: skip
+    sampled_out = effect.loc[effect["is_out"] & effect["is_sampled"], "segment_id"].tolist()
+    if as_json:
+        answer = {by: table.reset_index().to_dict("records") for by, table in sums.items()}
+        typer.echo(
+            json.dumps({"version": version, **answer, "sampled_out": sampled_out}, indent=2)
+        )
+        return
+    typer.echo(f"Risk area {version}: {path}")
+    for by, table in sums.items():
+        typer.echo(f"\n{by:<20}{'segments':>9}{'fall out':>9}{'frame ha':>12}{'left ha':>12}")
+        for row in table.reset_index().itertuples(index=False):
+            typer.echo(
+                f"{row[0]!s:<20}{row.segments:>9}{row.out:>9}{row.before_ha:>12,.1f}"
+                f"{row.after_ha:>12,.1f}"
+            )
+    unknown = float(effect["unknown_ha"].sum())
+    if unknown > 0.0:
+        typer.echo(f"\n{unknown:,.1f} ha stay in because a layer says nothing of them.")
+    if sampled_out:
+        typer.echo(
+            f"\n{len(sampled_out)} sampled segments fall out. This season's frame keeps them: a "
+            "frame that is cut after the draw is another frame, and its sample must be drawn anew."
+        )
+    typer.echo(f"\nSegment by segment: {to / 'risk_segments.csv'}")
+
+
+def _shapes(zones: Path, id_column: str) -> gpd.GeoDataFrame:
+    from survey.errors import SurveyError
+    from survey.readers import read_shapes
+
+    shapes = read_shapes(zones)
+    if id_column not in shapes.columns:
+        raise SurveyError(
+            f"{zones.name} has no column {id_column!r}; it has "
+            f"{', '.join(map(str, shapes.columns))}"
+        )
+    return shapes
+
+
+def _write_table(table: pd.DataFrame, to: Path) -> None:
+    from survey.errors import SurveyError
+
+    try:
+        table.to_csv(to, index=False)
+    except OSError as error:
+        raise SurveyError(f"{to} cannot be written: {error.strerror}") from error
