@@ -21,6 +21,8 @@ import lightgbm
 import numpy as np
 import numpy.typing as npt
 
+from imagery.engines import fastest
+
 Floats = npt.NDArray[np.float32]
 Engine = Callable[[Floats], npt.NDArray[np.floating]]
 
@@ -44,6 +46,8 @@ def engines(booster: lightgbm.Booster, folder: Path) -> dict[str, Engine]:
     model = folder / "model.txt"
     booster.save_model(model)
     found: dict[str, Engine] = {"LightGBM": lambda x: booster.predict(x, num_threads=1)}
+    if importlib.util.find_spec("xgboost"):
+        found["XGBoost, the same trees"] = fastest(booster, threads=1, may_compile=False)
     if importlib.util.find_spec("treelite"):
         import treelite
 

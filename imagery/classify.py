@@ -110,17 +110,25 @@ class CropModel:
             "that it was trained on, or train it anew"
         )
 
-    def predictor(self, *, is_small: bool = False, threads: int = _PREDICTION_THREADS) -> Predict:
+    def predictor(
+        self,
+        *,
+        is_small: bool = False,
+        may_compile: bool = True,
+        threads: int = _PREDICTION_THREADS,
+    ) -> Predict:
         """A function like `predict_proba`, by the fastest engine that is installed.
 
         Parameters
         ----------
         is_small : bool
             So few pixels do not repay preparing a faster engine.
+        may_compile : bool
+            The pixels repay compiling the trees too.
         threads : int
             Threads of one prediction.
         """
-        engine = fastest(self.booster, threads=threads, is_small=is_small)
+        engine = fastest(self.booster, threads=threads, is_small=is_small, may_compile=may_compile)
 
         def predict(features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
             if features.shape[1] != self.n_features:

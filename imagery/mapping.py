@@ -36,8 +36,8 @@ from imagery.workers import cores, on_cluster, on_processes
 
 __all__ = ["map_scenes"]
 
-# Pixels from which compiling a model's trees takes less time than it saves.
-_WORTH_COMPILING = 4_000_000
+# Pixels from which converting, or compiling, a model's trees takes less time than it saves.
+_WORTH_CONVERTING, _WORTH_COMPILING = 200_000, 4_000_000
 # Pixels from which starting workers takes less time than it saves.
 _WORTH_WORKERS = 2_000_000
 _NO_PROBABILITY = _NOTHING = 255
@@ -72,6 +72,7 @@ class _Job:
     blocks: tuple[Block, ...]
     risk: ClassMosaic | None
     is_small: bool
+    may_compile: bool
     threads: int
 
 
@@ -154,7 +155,8 @@ def map_scenes(
         ),
         blocks=blocks,
         risk=None if risk_area is None else ClassMosaic([risk_area], grid=stack.grid),
-        is_small=n_pixels < _WORTH_COMPILING,
+        is_small=n_pixels < _WORTH_CONVERTING,
+        may_compile=n_pixels >= _WORTH_COMPILING,
         threads=cores() if is_alone else 1,
     )
     finished = None if keep is None else FinishedWindows(keep, made_from)
@@ -232,7 +234,9 @@ _engine: tuple[str, Predict] | None = None
 def _engine_of(job: _Job) -> Predict:
     global _engine  # one for the life of a worker
     if _engine is None or _engine[0] != job.digest:
-        predict = job.model.predictor(is_small=job.is_small, threads=job.threads)
+        predict = job.model.predictor(
+            is_small=job.is_small, may_compile=job.may_compile, threads=job.threads
+        )
         _engine = (job.digest, predict)
     return _engine[1]
 
