@@ -232,6 +232,13 @@ def accuracy_of_points(
     ----------
     Stehman (2014), Int. J. Remote Sens. 35, 4923-4939, eqs. 2-28.
     """
+    for name, labels in (("map", map_class), ("reference", reference_class)):
+        unknown = sorted(set(np.asarray(labels).astype(np.str_).tolist()) - set(classes))
+        if unknown:
+            raise EstimationError(
+                f"{name} class {unknown[0]!r} is not among the classes {', '.join(classes)}; name "
+                "every class, or the shares do not add up"
+            )
     strata = np.asarray(stratum).astype(np.str_)
     mapped = np.asarray(map_class).astype(np.str_)
     reference = np.asarray(reference_class).astype(np.str_)

@@ -97,7 +97,8 @@ def calibrate(
             f"calibration variables have shape {columns.shape}; give one row for each of the "
             f"{design.weight.size} units"
         )
-    if target.shape != (columns.shape[1],) or not np.isfinite(columns).all():
+    known = target.shape == (columns.shape[1],) and bool(np.isfinite(target).all())
+    if not known or not np.isfinite(columns).all():
         raise EstimationError(
             f"{columns.shape[1]} calibration variables need as many known totals, got "
             f"{target.shape}; and no value may be missing"
@@ -160,6 +161,11 @@ def post_stratify(
             "merge them before estimating"
         )
     names = sorted(sizes)
+    empty = [name for name in names if not sizes[name] > 0.0]
+    if empty:
+        raise EstimationError(
+            f"post-stratum {empty[0]!r} has size {sizes[empty[0]]} but sampled units; correct one"
+        )
     x = (labels[:, None] == np.asarray(names)[None, :]).astype(np.float64)
     return calibrate(design, x, np.asarray([sizes[name] for name in names]))
 

@@ -110,6 +110,14 @@ def _mask(design: SurveyDesign, inside: npt.ArrayLike | None) -> Bools:
 
 
 def _ratio(design: SurveyDesign, y: Floats, x: Floats, mask: Bools) -> tuple[float, Floats]:
+    for name, column in (("y", y), ("x", x)):
+        if not np.isfinite(column[mask]).all():
+            at = int(np.flatnonzero(mask & ~np.isfinite(column))[0])
+            raise EstimationError(
+                f"{name}, row {at + 1}: {column[at]} is not a number; leave the unit out of the "
+                "domain, or fill the value"
+            )
+    y, x = np.where(mask, y, 0.0), np.where(mask, x, 0.0)
     w = np.where(mask, design.weight, 0.0)
     below = float(np.where(mask, w * x, 0.0).sum())
     if not below > 0.0:

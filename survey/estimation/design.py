@@ -57,6 +57,8 @@ class SurveyDesign:
         weight = np.asarray(self.weight, dtype=np.float64)
         if weight.ndim != 1 or not (np.isfinite(weight) & (weight > 0.0)).all():
             raise EstimationError("weights must be finite and positive, one for each unit")
+        if weight.size == 0:
+            raise TooFewUnitsError("the sample is empty; no estimate is possible")
         object.__setattr__(self, "weight", weight)
         for name in ("stratum", "n_frame", "cluster", "n_units"):
             column = getattr(self, name)
@@ -70,6 +72,29 @@ class SurveyDesign:
                 )
             object.__setattr__(self, name, column)
         object.__setattr__(self, "_stages", self._coded())
+        stratum, cluster, _ = self._stages
+        self._check_counts("n_frame", stratum, "stratum", self.stratum)
+        labels = self.cluster if self.cluster is not None else np.arange(weight.size)
+        self._check_counts("n_units", cluster, "cluster", labels)
+
+    def _check_counts(
+        self, name: str, code: Ints, what: str, labels: npt.NDArray[np.generic]
+    ) -> None:
+        """Refuse a frame count that is missing, not positive, or varies within its group."""
+        column = getattr(self, name)
+        if column is None:
+            return
+        counts = np.asarray(column, dtype=np.float64)
+        first = np.full(int(code.max()) + 1, np.nan)
+        first[code[::-1]] = counts[::-1]
+        bad = ~(np.isfinite(counts) & (counts > 0.0)) | (counts != first[code])
+        if bad.any():
+            at = int(np.flatnonzero(bad)[0])
+            raise EstimationError(
+                f"{name} of {what} {str(labels[at])!r} is {counts[at]:g} in row {at + 1}; give "
+                f"one positive count for all units of a {what}"
+            )
+        object.__setattr__(self, name, counts)
 
     def stages(self) -> tuple[Ints, Ints, Ints]:
         """Stratum code of each row, cluster code of each row, stratum code of each cluster."""
@@ -113,6 +138,12 @@ def _squared_deviations(
     design: SurveyDesign, z: Floats
 ) -> tuple[Floats, Ints, Ints, Floats, Floats | None]:
     """Deviations of cluster totals (c, k), their stratum, n_h (H,), scale (H,), f_h or None."""
+    if not np.isfinite(z).all():
+        at = int(np.flatnonzero(~np.isfinite(z).all(axis=1))[0])
+        raise EstimationError(
+            f"unit {at + 1} has a value that is not a number; leave it out as non-response, or "
+            "fill it"
+        )
     stratum, cluster, of_cluster = design.stages()
     n_strata = int(stratum.max()) + 1
     totals = _group_sums(z, cluster, of_cluster.size)
@@ -124,7 +155,7 @@ def _squared_deviations(
         if (n_h > frame_h * (1.0 + 1e-12)).any():
             at = int(np.flatnonzero(n_h > frame_h)[0])
             raise EstimationError(
-                f"stratum {np.unique(design.stratum)[at]!r} has {n_h[at]} sampled units but "
+                f"stratum {str(np.unique(design.stratum)[at])!r} has {n_h[at]} sampled units but "
                 f"{frame_h[at]:g} in the frame; the sample must come from this frame"
             )
         fraction = n_h / frame_h

@@ -115,11 +115,19 @@ def census_with_omission(
             f"{m} check segments with {counted.sum():g} counted hectares cannot measure the "
             "omission; check more segments"
         )
+    if n_frame is not None and n_frame < m:
+        raise EstimationError(f"{m} check segments cannot come from an area of {n_frame}")
     ratio = float(true.sum() / counted.sum())
     fraction = 0.0 if n_frame is None else m / n_frame
     # Cochran (1977) eq. 6.13: X^2 (1 - f) / (m xbar^2) * sum (y - R x)^2 / (m - 1).
     spread = float(((true - ratio * counted) ** 2).sum()) / (m - 1)
     se = counted_ha * math.sqrt((1.0 - fraction) * spread / m) / float(counted.mean())
+    if se == 0.0 and fraction < 1.0:
+        raise TooFewUnitsError(
+            f"all {m} check segments hold the same share of what was counted, so the error of the "
+            "omission cannot be estimated; check more segments, or give the count as a detected "
+            "minimum"
+        )
     value = counted_ha * ratio
     half = t_quantile(level, m - 1) * se
     return Estimate(

@@ -158,6 +158,8 @@ def mean_yield(
         Hectares of the field / inclusion probability.
     """
     values = np.asarray(field_yield, dtype=np.float64)
+    if (values < 0.0).any():
+        raise EstimationError("a field's yield is negative; correct it, kg of dry gum per ha")
     villages = np.arange(values.size) if cluster is None else cluster
     return mean_by_cluster(values, villages, weight, level=level)
 
@@ -220,6 +222,10 @@ def shared_yield_covariance(
         raise EstimationError(
             f"covariance has shape {covariance.shape}; {area.size} areas need a square of that"
         )
+    if not (np.isfinite(area).all() and np.isfinite(covariance).all()):
+        raise EstimationError(
+            "areas and their covariance must be known; leave out a domain without"
+        )
     # Delta method: Y^2 V(A) + v(Y) A A'.
     variance = yield_kg_ha**2 * covariance + yield_se_kg_ha**2 * np.outer(area, area)
     return area * yield_kg_ha / KG_PER_TONNE, variance / KG_PER_TONNE**2
@@ -241,6 +247,8 @@ def production_draws(area_draws_ha: npt.ArrayLike, yield_draws_kg_ha: npt.ArrayL
         raise EstimationError(
             f"{area.shape[0]} area draws and {per_hectare.size} yield draws; pair them"
         )
+    if not (np.isfinite(area).all() and np.isfinite(per_hectare).all()):
+        raise EstimationError("a draw of area or yield is not a number; draw it again")
     shaped = per_hectare if area.ndim == 1 else per_hectare[:, None]
     return np.asarray(area * shaped / KG_PER_TONNE)
 
@@ -252,8 +260,8 @@ def farm_gate_value(amount: Production, price_per_kg: float, price_se: float = 0
     ----------
     Goodman (1960), as in `production`, with the price independent of the production.
     """
-    if price_per_kg < 0.0 or price_se < 0.0:
-        raise EstimationError("a price and its standard error are not negative")
+    if not all(math.isfinite(number) and number >= 0.0 for number in (price_per_kg, price_se)):
+        raise EstimationError("a price and its standard error must be finite and not negative")
     kg = amount.value * KG_PER_TONNE
     kg_se = amount.se * KG_PER_TONNE
     # Goodman (1960) eq. 2.

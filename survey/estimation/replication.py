@@ -146,9 +146,10 @@ def percentile_interval(values: npt.ArrayLike, *, level: float = 0.95) -> tuple[
     ----------
     Efron and Tibshirani (1993), An Introduction to the Bootstrap, sec. 13.3.
     """
-    low, high = np.quantile(
-        np.asarray(values, dtype=np.float64), [0.5 - level / 2.0, 0.5 + level / 2.0]
-    )
+    drawn = np.asarray(values, dtype=np.float64)
+    if drawn.size == 0 or not np.isfinite(drawn).all():
+        raise EstimationError("a replicate has no finite value; no percentile can be taken")
+    low, high = np.quantile(drawn, [0.5 - level / 2.0, 0.5 + level / 2.0])
     return float(low), float(high)
 
 
@@ -186,6 +187,10 @@ def bootstrap_domain_totals(
     table = np.asarray(y, dtype=np.float64)
     table = table[:, None] if table.ndim == 1 else table
     code = np.asarray(domain, dtype=np.int64)
+    if code.shape != table.shape[:1] or code.size == 0 or code.min() < 0:
+        raise EstimationError("domain codes run from 0, one for each unit")
+    if not np.isfinite(table).all():
+        raise EstimationError("a value is not a number; leave its unit out, or fill it")
     n_domains = int(code.max()) + 1
     stratum, _, _ = design.stages()
     size = n_replicates * n_domains

@@ -12,6 +12,7 @@ import pandas as pd
 from survey.areas import AreaUnit, to_hectares
 from survey.errors import TableError
 from survey.estimation import opium_yield
+from survey.estimation.production import MAX_CAPSULE_VOLUME
 from survey.readers import read_csv
 from survey.samples.columns import with_columns
 from survey.types import TableContract
@@ -45,9 +46,13 @@ LOCAL_AREAS = TableContract(
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Fields:
-    """Yield fields: kg of dry gum per hectare, village and weight of each, shape (n,)."""
+    """Yield fields: kg of dry gum per hectare, village and weight of each, shape (n,).
+
+    `n_above` counts capsule volumes for which the formula is not known to hold.
+    """
 
     yield_kg_ha: Floats
+    n_above: int
     village: npt.NDArray[np.object_]
     weight: Floats
 
@@ -66,6 +71,7 @@ def read_fields(path: Path) -> Fields:
     from_volume = opium_yield(np.where(np.isnan(volume), 0.0, volume))
     return Fields(
         yield_kg_ha=np.where(np.isnan(measured), from_volume, measured),
+        n_above=int((volume > MAX_CAPSULE_VOLUME).sum()),
         village=table["village_id"].to_numpy(dtype=object),
         weight=table["weight"].to_numpy(dtype=float),
     )

@@ -44,7 +44,7 @@ def production(
 
     from survey import estimation
     from survey.estimation import farm_gate_value, mean_yield, shared_yield_covariance
-    from survey.estimation.production import WeightUnit, to_kilograms
+    from survey.estimation.production import MAX_CAPSULE_VOLUME, WeightUnit, to_kilograms
     from survey.samples import read_fields, read_local_areas
 
     table, plots = read_local_areas(areas), read_fields(fields)
@@ -53,6 +53,12 @@ def production(
         typer.echo(
             f"1 {price_per.value} taken as {weighed.kg:g} kg, which no report confirms; give "
             "--kg-per-unit",
+            err=True,
+        )
+    if plots.n_above:
+        typer.echo(
+            f"{plots.n_above} fields have more than {MAX_CAPSULE_VOLUME:g} cm3 per m2, beyond "
+            "which the yield formula is not known to hold",
             err=True,
         )
     mean = mean_yield(plots.yield_kg_ha, plots.village, plots.weight)

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from survey.errors import EstimationError
+from survey.errors import EstimationError, TooFewUnitsError
 from survey.estimation.intervals import t_quantile
 from survey.estimation.smallarea.area_level import eblup_area_level, fit_area_level
 from survey.estimation.smallarea.bootstrap import bootstrap_area_level, bootstrap_unit_level
 from survey.estimation.smallarea.diagnostics import diagnose_unit_level
-from survey.estimation.smallarea.inputs import Floats, checked_vector
+from survey.estimation.smallarea.inputs import Floats, checked_labels, checked_vector
 from survey.estimation.smallarea.unit_level import (
     eblup_finite_pop,
     eblup_model_mean,
@@ -107,14 +107,16 @@ def area_level_predictions(
     EstimationError
         Smoothing without `n_segments`, and what `fit_area_level` refuses.
     """
-    labels = np.asarray(domain).astype(np.str_)
+    labels = checked_labels("domain", domain, None, unique=True)
     risk: Floats = np.ones(labels.size)
     if risk_ha is not None:
         risk = checked_vector("risk_ha", risk_ha, labels.size, positive=True)
     y = np.asarray(direct, dtype=np.float64) / risk
     v = np.asarray(variance, dtype=np.float64) / risk**2
     X = np.column_stack([np.ones(labels.size), np.asarray(covariate, dtype=np.float64)])
-    has = np.isfinite(y)
+    has = ~np.isnan(y)
+    if not has.any():
+        raise TooFewUnitsError("no area has a direct estimate; nothing can be fitted")
     notes = []
     if smooth:
         if n_segments is None:
@@ -213,7 +215,7 @@ def unit_level_predictions(
     """
     response = checked_vector("y", y)
     X = np.column_stack([np.ones(response.size), np.asarray(covariate, dtype=np.float64)])
-    labels = np.asarray(wanted).astype(np.str_)
+    labels = checked_labels("wanted", wanted, None, unique=True)
     means = np.column_stack([np.ones(labels.size), np.asarray(mean_x, dtype=np.float64)])
     scale, area = None, None
     if size is not None:
