@@ -91,13 +91,13 @@ def run(folder: Path, case: str) -> None:
     size = block_size_for(stack, spec)
     start = time.process_time()
     for block in stack.grid.blocks(size):
-        found = block_features(stack, spec, block)
+        observed = block_features(stack, spec, block).is_observed.mean()
     seconds = time.process_time() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     pixels = stack.grid.shape[0] * stack.grid.shape[1] / 1e6
     print(
         f"| {case} | {stack.grid.shape[0]} | {len(feature_names(stack, spec))} | {size} "
-        f"| {pixels / seconds:.3f} | {peak:.0f} | {found.is_observed.mean():.2f} |",
+        f"| {pixels / seconds:.3f} | {peak:.0f} | {observed:.2f} |",
         flush=True,
     )
 

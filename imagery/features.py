@@ -39,6 +39,7 @@ Bools = npt.NDArray[np.bool_]
 # Divisors of the tiles on disk, so that none is read or written in parts by two rows of blocks.
 _BLOCK_SIZES = (512, 256, 128, 64)
 _MOST_COUNTED = 254
+_ROWS = 64
 _BLOCK_BYTES = 660 * 2**20
 
 
@@ -196,16 +197,15 @@ def _of_season(
     at = len(steps) * n_layers
     known = (*bands, *spec.indices)
     for name in spec.phenology:
-        if name in known:
-            curve = by_step[:, known.index(name), rows, cols]
-        else:
-            curve = np.stack(
-                [
-                    compute_index(name, dict(zip(bands, layers[:, rows, cols], strict=False)))
-                    for layers in by_step
+        for strip in _strips(rows):
+            if name in known:
+                curve = by_step[:, known.index(name), strip, cols]
+            else:
+                pictures = [
+                    dict(zip(bands, layers[:, strip, cols], strict=False)) for layers in by_step
                 ]
-            )
-        values[at : at + len(PHENOLOGY), rows, cols] = phenology(curve, days)
+                curve = np.stack([compute_index(name, picture) for picture in pictures])
+            values[at : at + len(PHENOLOGY), strip, cols] = phenology(curve, days)
         at += len(PHENOLOGY)
     if spec.texture is not None:
         missing = _beyond(block, spec.texture.radius, stack.grid)
@@ -223,6 +223,12 @@ def _of_season(
     return BlockFeatures(
         values=values[:, rows, cols], is_observed=observed, n_dates=n_dates, gap_days=gap
     )
+
+
+def _strips(rows: slice) -> Iterable[slice]:
+    """Rows a few at a time: what is needed on the way stays small."""
+    for first in range(rows.start, rows.stop, _ROWS):
+        yield slice(first, min(first + _ROWS, rows.stop))
 
 
 def _picture(
@@ -345,8 +351,8 @@ def block_size_for(stack: SceneStack, spec: FeatureSpec) -> int:
     n_seasons = 1 if spec.calendar is None else 1 + len(spec.calendar.strata)
     # Where seasons meet, two sets of features live at once.
     pixel = 4 * len(feature_names(stack, spec)) * min(n_seasons, 2)
-    # Counts of each step; a curve; the dates of a step, as stored, as reflectance, and in order.
-    pixel += 3 * len(steps) + (12 * len(steps) if spec.phenology else 0)
+    # Counts of each step; the dates of a step, as stored, as reflectance, and in order.
+    pixel += 3 * len(steps)
     pixel += 14 * len(stack.bands) * _most_dates(stack, spec)
     reach = 0 if spec.texture is None else spec.texture.radius
     for size in _BLOCK_SIZES:
