@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from datetime import date
 from pathlib import Path
 
 import geopandas as gpd
@@ -18,11 +19,13 @@ import rasterio
 import shapely
 from sklearn.ensemble import RandomForestClassifier
 
+from imagery.calendars import Calendar, Season, Step
 from imagery.catalog import read_scenes
 from imagery.errors import ImageryError
-from imagery.features import FeatureSpec, block_features
+from imagery.features import FeatureSpec, block_features, feature_names
 from imagery.grid import Block
 from imagery.mapping import map_scenes
+from imagery.texture import MEASURES, Texture
 from imagery.training import CANDIDATES, fit_crop_model
 from imagery.zonal import class_hectares, training_pixels
 from survey.areas import M2_PER_HA, geodesic_area_ha
@@ -93,6 +96,49 @@ def months(folder: Path) -> None:
             f"{count.min()}-{count.max()} clear months, all finite: {finite}"
         )
 
+    season = Season(start=date(2020, 11, 1), end=date(2021, 10, 31), step=Step.MONTH)
+    spec = FeatureSpec(
+        indices=(), min_clear=9, calendar=Calendar(season=season), phenology=("ndvi", "nd705")
+    )
+    found = block_features(stack, spec, Block(row=0, col=0, rows=100, cols=100))
+    names = feature_names(stack, spec)
+    print(
+        f"  by month of the calendar: {len(names)} features, {found.is_observed.mean():.1%} "
+        f"observed, longest gap {np.nanmax(found.gap_days):.0f} days"
+    )
+    for number, name in enumerate(names):
+        if " " not in name:
+            low, middle, high = np.nanpercentile(found.values[number], [10, 50, 90])
+            missing = np.isnan(found.values[number]).mean()
+            print(f"  {name}: {low:.4g} {middle:.4g} {high:.4g} (10, 50, 90%), {missing:.1%} none")
+
+
+def drone(folder: Path) -> None:
+    """Drone mosaic of 0.5 m: texture, the same in blocks of any size."""
+    (folder / "mosaic.tif").symlink_to(DATA / "drone-rgb" / "webodm_orthophoto.tif")
+    sidecar = {
+        "date": "2026-01-01", "bands": ["red", "green", "blue", "alpha"], "scale": 1 / 255,
+        "mask": None,
+    }  # fmt: skip
+    (folder / "mosaic.json").write_text(json.dumps(sidecar))
+    stack = read_scenes(folder)
+    spec = FeatureSpec(
+        indices=("vari", "gli"),
+        min_clear=1,
+        texture=Texture(bands=("green",), measures=MEASURES, window=7),
+    )
+    rows, cols = stack.grid.shape
+    whole = block_features(stack, spec, Block(row=0, col=0, rows=rows, cols=cols))
+    same = True
+    for block in stack.grid.blocks(50):
+        (top, bottom), (left, right) = block.window
+        part = block_features(stack, spec, block).values
+        same &= np.array_equal(part, whole.values[:, top:bottom, left:right], equal_nan=True)
+    print(f"  {len(whole.values)} features, the same in blocks of 50 pixels: {same}")
+    for name, layer in zip(feature_names(stack, spec)[5:], whole.values[5:], strict=True):
+        low, middle, high = np.nanpercentile(layer[whole.is_observed], [10, 50, 90])
+        print(f"  {name.partition(' ')[2]}: {low:.3g} {middle:.3g} {high:.3g} (10, 50, 90%)")
+
 
 def shifted(folder: Path) -> None:
     """NAIP: years whose grids differ by 2 m and a row are refused, with both grids named."""
@@ -152,8 +198,8 @@ def samples(_: Path) -> None:
 
 
 def main() -> None:
-    """Run all four."""
-    for part in (degrees, months, shifted, samples):
+    """Run all."""
+    for part in (degrees, months, drone, shifted, samples):
         print(str(part.__doc__))
         with tempfile.TemporaryDirectory() as folder:
             part(Path(folder))

@@ -4,8 +4,10 @@
 the other 70 are the population; samples of 20 cells are drawn many times.
 
     python -m benchmarks.slovenia --splits 5 --draws 1000
+    python -m benchmarks.slovenia --features
 
-What came out is in docs/real-input-imagery.md.
+The second prints how the map fares with features of other kinds. What came out is in
+docs/real-input-imagery.md.
 """
 
 from __future__ import annotations
@@ -13,6 +15,8 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
+from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 import geopandas as gpd
@@ -23,9 +27,12 @@ import shapely
 from rasterio.features import shapes
 
 from benchmarks.maipo import ESTIMATORS
+from imagery.calendars import Calendar, Season, Step
 from imagery.catalog import SceneStack, read_scenes
-from imagery.features import FeatureSpec
+from imagery.features import FeatureSpec, block_features
+from imagery.grid import Block
 from imagery.mapping import map_scenes
+from imagery.terrain import Elevation
 from imagery.training import fit_crop_model
 from imagery.zonal import class_hectares, training_pixels
 from survey.areas import geodesic_area_ha
@@ -36,6 +43,24 @@ NAMES = {2: "forest", 3: "grassland", 4: "shrubland", 8: "artificial"}
 REPORTED = ("shrubland", "grassland")
 CELL, N_TRAINING, N_SAMPLE = 10, 30, 20
 SPEC = FeatureSpec(indices=(), min_clear=20)
+
+
+def specs() -> dict[str, FeatureSpec]:
+    """Features of every date, of every month, and of one year with its course and the terrain."""
+    whole = Season(start=date(2015, 7, 1), end=date(2017, 12, 31), step=Step.MONTH)
+    year = Season(start=date(2017, 1, 1), end=date(2017, 12, 31))
+    months = FeatureSpec(indices=(), min_clear=12, calendar=Calendar(season=whole))
+    half_months = FeatureSpec(indices=(), min_clear=12, calendar=Calendar(season=year))
+    course = replace(half_months, phenology=("ndvi",))
+    return {
+        "67 dates": SPEC,
+        "30 months": months,
+        "30 months, clouds + 20 m": replace(months, cloud_buffer_m=20.0),
+        "24 half-months of 2017": half_months,
+        "and their course": course,
+        "and terrain": replace(course, elevation=Elevation.of(DATA / "dem.tif")),
+    }
+
 
 Floats = npt.NDArray[np.float64]
 
@@ -102,7 +127,7 @@ def truth_by_cell() -> tuple[gpd.GeoDataFrame, gpd.GeoDataFrame]:
     return cells, patches
 
 
-def population(seed: int, folder: Path) -> tuple[Floats, Floats]:
+def population(seed: int, folder: Path, spec: FeatureSpec = SPEC) -> tuple[Floats, Floats]:
     """True and mapped hectares (cells, classes reported) of the cells that trained nothing."""
     folder.mkdir(parents=True)
     stack = scenes_of(folder)
@@ -110,13 +135,13 @@ def population(seed: int, folder: Path) -> tuple[Floats, Floats]:
     rng = np.random.default_rng(seed)
     chosen = set(rng.permutation(cells["segment_id"].to_numpy())[:N_TRAINING])
     training = patches[patches["segment_id"].isin(chosen)]
-    pixels = training_pixels(stack, SPEC, training)
+    pixels = training_pixels(stack, spec, training)
     model = fit_crop_model(
         pixels.features, pixels.class_name, pixels.plot_id, pixels.weight, seed=seed
     )
     class_map = folder / "class_map.tif"
     map_scenes(
-        stack, model, SPEC, class_map=class_map, probability=folder / "p.tif", crops=["shrubland"]
+        stack, model, spec, class_map=class_map, probability=folder / "p.tif", crops=["shrubland"]
     )
     others = cells[~cells["segment_id"].isin(chosen)].reset_index(drop=True)
     hectares = class_hectares(class_map, others, "segment_id")
@@ -130,13 +155,40 @@ def population(seed: int, folder: Path) -> tuple[Floats, Floats]:
     return true.to_numpy(), mapped.to_numpy()
 
 
+def compare_features(seed: int, n_splits: int) -> None:
+    """How much of the rare class a map finds, cell by cell, with features of other kinds."""
+    print("| features | number | filled | shrubland mapped ha | r by cell | grassland | r |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
+    for name, spec in specs().items():
+        mapped, r = np.empty((n_splits, 2)), np.empty((n_splits, 2))
+        with tempfile.TemporaryDirectory() as folder:
+            for k in range(n_splits):
+                true, found = population(seed + k, Path(folder) / str(k), spec)
+                mapped[k] = found.sum(axis=0)
+                r[k] = [np.corrcoef(true[:, c], found[:, c])[0, 1] for c in range(2)]
+            stack = read_scenes(Path(folder) / "0")
+            rows, cols = stack.grid.shape
+            block = block_features(stack, spec, Block(row=0, col=0, rows=rows, cols=cols))
+        gaps = (block.n_dates == 0).mean()
+        print(
+            f"| {name} | {len(block.values)} | {gaps:.0%} of steps "
+            f"| {mapped[:, 0].mean():.2f} | {r[:, 0].mean():.2f} "
+            f"| {mapped[:, 1].mean():.2f} | {r[:, 1].mean():.2f} |",
+            flush=True,
+        )
+
+
 def main() -> None:
     """Draw samples in every split and print a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--splits", type=int, default=5)
     parser.add_argument("--draws", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=2026)
+    parser.add_argument("--features", action="store_true", help="compare kinds of features")
     options = parser.parse_args()
+    if options.features:
+        compare_features(options.seed, options.splits)
+        return
     with tempfile.TemporaryDirectory() as folder:
         populations = [
             population(options.seed + k, Path(folder) / str(k)) for k in range(options.splits)
