@@ -14,6 +14,7 @@ from api.cli.imagery import scenes
 from imagery.catalog import describe
 from imagery.indices import INDICES
 from imagery.raster import is_valid_cog
+from survey.rounds import read_round
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "docs" / "imagery.md").read_text(encoding="utf-8")
@@ -25,6 +26,39 @@ def test_every_index_is_in_the_table_with_its_bands() -> None:
     assert {name: tuple(bands.split(", ")) for name, bands in rows.items()} == {
         name: bands for name, (bands, _) in INDICES.items()
     }
+
+
+def test_the_examples_of_features_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (ROOT / "docs" / "features.md").read_text(encoding="utf-8")
+    (tmp_path / "sample_tiles").symlink_to(ROOT / "sample_tiles")
+    monkeypatch.chdir(tmp_path)
+    composites, drone = re.findall(r"```python\n(.*?)```", text, re.S)
+    names: dict[str, object] = {}
+    exec(compile(composites, "docs/features.md", "exec"), names)  # noqa: S102
+    assert names["model"].card["producers_accuracy"]["poppy"] > 0.5
+    assert "ndvi_senescence" in capsys.readouterr().out
+    exec(compile(drone, "docs/features.md", "exec"), names)  # noqa: S102
+    assert names["rows"] > 5 * names["grass"]
+
+
+def test_the_declaration_in_the_docs_is_one(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "features.md").read_text(encoding="utf-8")
+    (declared,) = re.findall(r"```toml\n(.*?)```", text, re.S)
+    round_ = (ROOT / "sample_tiles" / "miniature" / "survey.toml").read_text()
+    head, _, rest = round_.partition("[imagery]")
+    file = tmp_path / "survey.toml"
+    file.write_text(head + declared + rest[rest.index("[estimation]") :])
+    settings = read_round(file).imagery
+    assert settings.calendar is not None
+    assert settings.texture is not None
+    keys = re.findall(r"^(\w+) =", declared, re.MULTILINE)
+    # Every key there is, apart from those that imagery.md explains.
+    assert set(keys) >= {
+        *type(settings).model_fields, *type(settings.calendar).model_fields,
+        *type(settings.texture).model_fields,
+    } - {"calendar", "texture", *re.findall(r"`(\w+)`", TEXT)}  # fmt: skip
 
 
 def test_the_worked_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
