@@ -773,7 +773,8 @@ def test_gdal_reads_the_features_with_a_token(secure: str, engine: Engine) -> No
     )  # fmt: skip
     options = {
         "GDAL_HTTP_UNSAFESSL": "YES",
-        "GDAL_HTTP_HEADERS": f"Authorization: Bearer {secret}",
+        "GDAL_HTTP_AUTH": "BEARER",
+        "GDAL_HTTP_BEARER": secret,
     }
     pyogrio.set_gdal_config_options(options)
     try:
