@@ -179,4 +179,4 @@ def write_all(files: Sequence[tuple[Path, bytes | Path]], *, root: Path) -> list
 def _flushers() -> ThreadPoolExecutor:
     """Threads that wait for the disk; a forked process makes its own."""
     os.register_at_fork(after_in_child=_flushers.cache_clear)
-    return ThreadPoolExecutor(max_workers=24, thread_name_prefix="flush")
+    return ThreadPoolExecutor(max_workers=12, thread_name_prefix="flush")
