@@ -73,7 +73,7 @@ def create_collector(
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         await run_in_threadpool(forms.publish_own, now=datetime.now(UTC))
-        await run_in_threadpool(openrosa.start)
+        await openrosa.start()
         yield
 
     return Starlette(routes=openrosa.routes(), lifespan=lifespan)

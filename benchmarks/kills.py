@@ -1,12 +1,16 @@
-"""Phones send with retries while the collecting server is killed again and again (kill -9).
+"""Submissions are sent with retries while servers are killed again and again (kill -9).
 
-Counts tries, acknowledgements, losses and doubles. Run: python benchmarks/kills.py --kills 100
+Phones send to `adsurvey collect`, which needs no database; with --database offices upload tables
+to `adsurvey serve`, whose server and PostgreSQL are killed by turns. Counts tries,
+acknowledgements, losses and doubles.
+Run: python benchmarks/kills.py --kills 60; python benchmarks/kills.py --database --kills 20
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import signal
 import socket
@@ -26,11 +30,16 @@ from phones import Phone  # noqa: E402
 
 from api.collect import devices_of  # noqa: E402
 from survey.forms import PublishedForms, SubmissionStore  # noqa: E402
+from survey.rounds import read_round  # noqa: E402
 
 SERVER = (
     "import sys; from pathlib import Path; from api.collect import *;"
     "app = create_collector(Path(sys.argv[1]));"
     "collector_server(app, host='127.0.0.1', port=int(sys.argv[2])).run()"
+)
+_HEADER = (
+    "instanceID,segment_id,visit_date,observer_code,observed_percent,area_unit,poppy_area,"
+    "cannabis_area"
 )
 NOW = datetime(2026, 2, 4, tzinfo=UTC)
 
@@ -157,15 +166,126 @@ def missing(folder: Path, instances: list[str]) -> set[str]:
     return gone
 
 
+def run_uploads(place: Path, *, n_clients: int, n_each: int, n_kills: int, seed: int) -> Any:
+    """Upload tables while server and database die by turns; what became of them."""
+    import shutil
+
+    import httpx
+
+    from api.db.cluster import PrivateCluster
+
+    survey = (
+        Path(shutil.copytree(ROOT / "sample_tiles" / "miniature", place / "m")) / "survey.toml"
+    )
+    cluster = PrivateCluster(place / "state")
+    cluster.ensure_running()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+
+    def serve() -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "api.cli", "serve", "--port", str(port)]
+        environment = {**os.environ, "ADSURVEY_STATE_DIR": str(place / "state")}
+        return subprocess.Popen(
+            [*command, "--survey", str(survey)],
+            cwd=ROOT,
+            env=environment,
+            stderr=subprocess.DEVNULL,
+        )
+
+    done: dict[str, bytes] = {}
+    tries = [0]
+    end = time.monotonic() + 900.0
+
+    def upload(number: int) -> None:
+        with httpx.Client(timeout=20.0) as client:
+            for count in range(n_each):
+                name = f"{number}-{count}"
+                rows = [f"uuid:{name}-{r},S-1,2026-02-03,T1,80,rai,{r},0" for r in range(5)]
+                data = "\n".join([_HEADER, *rows]).encode()
+                while time.monotonic() < end:
+                    tries[0] += 1
+                    try:
+                        answer = client.post(
+                            f"http://127.0.0.1:{port}/forms/submissions",
+                            files={"file": (f"{name}.csv", data)},
+                        )
+                        if answer.status_code in (200, 201):
+                            done[name] = data
+                            break
+                    except httpx.HTTPError:
+                        pass
+                    time.sleep(0.1)
+
+    dice = random.Random(seed)  # noqa: S311
+    total = n_clients * n_each
+    kills = {"server": 0, "database": 0}
+    server = serve()
+    threads = [threading.Thread(target=upload, args=(n,)) for n in range(n_clients)]
+    for thread in threads:
+        thread.start()
+    try:
+        for number in range(n_kills):
+            enough = int(total * (number + dice.random()) / n_kills)
+            while len(done) < enough and any(thread.is_alive() for thread in threads):
+                time.sleep(0.005)
+            time.sleep(dice.random() * 0.1)
+            if not any(thread.is_alive() for thread in threads):
+                break
+            if number % 2:
+                pid = int((cluster.folder / "data" / "postmaster.pid").read_text().split()[0])
+                os.kill(pid, signal.SIGKILL)
+                kills["database"] += 1
+                time.sleep(0.5)
+                cluster.ensure_running()
+            else:
+                server.kill()
+                server.wait()
+                kills["server"] += 1
+                server = serve()
+        for thread in threads:
+            thread.join()
+    finally:
+        server.terminate()
+        server.wait()
+        cluster.remove()
+    store = SubmissionStore(read_round(survey).submissions_folder)
+    found = [stored.instance_id for stored in store.iter_submissions("segment_visit")]
+    wanted = {f"uuid:{name}-{row}" for name in done for row in range(5)}
+    raw = {path.read_bytes() for path in (store.folder / "raw").iterdir() if path.name[0] != "."}
+    return {
+        "files": total,
+        "kills": kills,
+        "requests": tries[0],
+        "acknowledged": len(done),
+        "never_acknowledged": total - len(done),
+        "lost": len(wanted - set(found)) + len(set(done.values()) - raw),
+        "doubled": len(found) - len(set(found)) + sum(store.kept_for_review()),
+    }
+
+
 if __name__ == "__main__":
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--phones", type=int, default=8)
     arguments.add_argument("--each", type=int, default=250)
     arguments.add_argument("--kills", type=int, default=60)
     arguments.add_argument("--seed", type=int, default=20261126)
+    arguments.add_argument("--database", action="store_true")
     options = arguments.parse_args()
     begin = time.perf_counter()
     with tempfile.TemporaryDirectory() as place:
+        if options.database:
+            result = run_uploads(
+                Path(place),
+                n_clients=options.phones,
+                n_each=options.each,
+                n_kills=options.kills,
+                seed=options.seed,
+            )
+            print(
+                json.dumps({**result, "seconds": round(time.perf_counter() - begin, 1)}, indent=1)
+            )
+            sys.exit(bool(result["lost"] or result["doubled"] or result["never_acknowledged"]))
         result = run(
             Path(place) / "inbox",
             n_phones=options.phones,

@@ -23,11 +23,12 @@ sys.path.insert(0, str(ROOT))
 from survey.forms import SubmissionStore  # noqa: E402
 
 ITERATE = (
-    "import resource, sys; from pathlib import Path; from survey.forms import SubmissionStore;"
-    "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024;"
+    "import re, sys; from pathlib import Path; from survey.forms import SubmissionStore;"
+    "status = Path('/proc/self/status');"
+    "peak = lambda: int(re.search(r'VmHWM:\\s+(\\d+)', status.read_text())[1]) // 1024;"
     "begin = peak();"
     "n = sum(1 for _ in SubmissionStore(Path(sys.argv[1])).iter_submissions('segment_visit'));"
-    "print(n, round(begin), round(peak()))"
+    "print(n, begin, peak())"
 )
 
 

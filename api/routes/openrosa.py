@@ -80,6 +80,7 @@ class OpenRosa:
         self._limits = limits
         self._plain_lan = plain_lan
         self._used: Counter[str] = Counter()
+        self._counting: asyncio.Task[None] | None = None
         self._waiting: list[tuple[Delivery, asyncio.Future[ImportReport]]] = []
         self._writers: set[asyncio.Task[None]] = set()
         self._in_work: set[str] = set()
@@ -89,10 +90,15 @@ class OpenRosa:
             "Cache-Control": "no-store",
         }
 
-    def start(self) -> None:
-        """Count what every phone has sent before."""
-        self._store.clear_incoming()
-        self._used = self._store.sent_bytes()
+    async def start(self) -> None:
+        """Count what every phone has sent; with a large store that goes on behind the first."""
+        await asyncio.to_thread(self._store.clear_incoming)
+        self._counting = asyncio.create_task(self._count())
+        await asyncio.wait({self._counting}, timeout=2.0)
+
+    async def _count(self) -> None:
+        # What arrives meanwhile may be counted twice: a share is not exact to the byte.
+        self._used.update(await asyncio.to_thread(self._store.sent_bytes))
 
     def routes(self) -> list[Route]:
         """Everything that is served, each behind the gate."""
