@@ -13,12 +13,11 @@ from survey.estimation.smallarea.bootstrap import (
     bootstrap_unit_level,
 )
 from survey.estimation.smallarea.diagnostics import UnitLevelDiagnostics, diagnose_unit_level
-from survey.estimation.smallarea.unit_level import (
-    UnitLevelFit,
+from survey.estimation.smallarea.unit_level import UnitLevelFit, fit_unit_level
+from survey.estimation.smallarea.unit_means import (
     UnitLevelMeans,
     eblup_finite_pop,
     eblup_model_mean,
-    fit_unit_level,
 )
 from survey.estimation.smallarea.variances import SmoothedVariances, smooth_sampling_variances
 

@@ -16,11 +16,10 @@ from survey.estimation.smallarea.inputs import (
     checked_matrix,
     checked_vector,
 )
-from survey.estimation.smallarea.unit_level import (
-    UnitLevelFit,
+from survey.estimation.smallarea.unit_level import UnitLevelFit, refitter
+from survey.estimation.smallarea.unit_means import (
     eblup_finite_pop,
     eblup_model_mean,
-    refitter,
     rest_of_population,
 )
 

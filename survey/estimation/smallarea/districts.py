@@ -9,7 +9,8 @@ import numpy as np
 from survey.errors import EstimationError, TooFewUnitsError
 from survey.estimation.intervals import t_quantile
 from survey.estimation.smallarea.inputs import Floats, independent
-from survey.estimation.smallarea.unit_level import eblup_finite_pop, fit_unit_level
+from survey.estimation.smallarea.unit_level import fit_unit_level
+from survey.estimation.smallarea.unit_means import eblup_finite_pop
 from survey.estimation.units import Frame, Sample
 from survey.estimation.zeroinflated import (
     TwoPartRule,

@@ -14,11 +14,8 @@ from survey.estimation.smallarea.area_level import eblup_area_level, fit_area_le
 from survey.estimation.smallarea.bootstrap import bootstrap_area_level, bootstrap_unit_level
 from survey.estimation.smallarea.diagnostics import diagnose_unit_level
 from survey.estimation.smallarea.inputs import Floats, checked_labels, checked_vector
-from survey.estimation.smallarea.unit_level import (
-    eblup_finite_pop,
-    eblup_model_mean,
-    fit_unit_level,
-)
+from survey.estimation.smallarea.unit_level import fit_unit_level
+from survey.estimation.smallarea.unit_means import eblup_finite_pop, eblup_model_mean
 from survey.estimation.smallarea.variances import smooth_sampling_variances
 from survey.types import EstimateType
 
