@@ -91,8 +91,16 @@ async def close_ogc(app: FastAPI) -> None:
 
 
 async def _make_reader(connection: asyncpg.Connection) -> None:
-    """Every borrowed connection reads only, and not for long."""
+    """Every borrowed connection reads published relations only, and not for long.
+
+    Filters come from outside: whatever they were made to ask, users and sessions are out of reach.
+    A database of someone else's may lack the role; then the web role's own rights hold.
+    """
     await connection.execute("set statement_timeout = '15s'")
+    await connection.execute(
+        "select set_config('role', rolname, false) from pg_roles "
+        "where rolname = 'adsurvey_reader' and pg_has_role(oid, 'member')"
+    )
 
 
 class OgcEdge:

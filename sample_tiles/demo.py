@@ -113,6 +113,13 @@ def wait_until_up(address: str, service: subprocess.Popen[bytes]) -> None:
 def check(address: str) -> None:
     """Ask the endpoints that the map, QGIS and an analyst use; any odd answer ends the demo."""
     print(f"\nChecking {address}")
+    try:
+        get(f"{address}/whoami")
+    except urllib.error.HTTPError as error:
+        if error.code != 401:
+            raise
+        print("  there are users here (adsurvey users list): sign in to see the map")
+        return
     collections = json.loads(get(f"{address}/ogc/collections"))["collections"]
     wanted = {
         "published.district_estimate",

@@ -23,11 +23,13 @@ from urllib.parse import quote
 
 from api.errors import DatabaseError
 
-__all__ = ["DATABASE", "OWNER_ROLE", "WEB_ROLE", "PrivateCluster"]
+__all__ = ["DATABASE", "OWNER_ROLE", "READER_ROLE", "WEB_ROLE", "PrivateCluster"]
 
 DATABASE = "adsurvey"
 OWNER_ROLE = "adsurvey_owner"
 WEB_ROLE = "adsurvey_web"
+#: What the web role becomes for the vector service: it sees published relations only.
+READER_ROLE = "adsurvey_reader"
 
 _SERVER_USER = "postgres"
 _AS_ROOT_FOLDER = Path("/var/lib/ad-survey")
@@ -142,6 +144,7 @@ class PrivateCluster:
         self.ensure_running()
         new, old = f"{DATABASE}_new", f"{DATABASE}_old"
         with self._lock():
+            self._make_roles()
             for name in (new, old):  # of a restore that was cut short
                 self._sql(f"drop database if exists {name}")
             try:
@@ -149,7 +152,7 @@ class PrivateCluster:
                 self._ask(["pg_restore", "--exit-on-error", f"--dbname={new}", source.resolve()])
                 self._sql(
                     f"revoke temporary on database {new} from public; "
-                    f"grant connect, temporary on database {new} to {WEB_ROLE}"
+                    f"grant connect, temporary on database {new} to {WEB_ROLE}, {READER_ROLE}"
                 )
                 # Two statements of one transaction: never a moment without a database.
                 self._sql(
@@ -264,15 +267,19 @@ class PrivateCluster:
             raise DatabaseError(
                 f"PostgreSQL {binaries.parent.name} has no PostGIS here; {_HOW_TO_INSTALL}"
             )
-        # An earlier attempt may have been cut short after the first statement.
-        make_role = (
-            f"do $$ begin create role {WEB_ROLE} login nosuperuser nobypassrls nocreatedb; "
-            "exception when duplicate_object then null; end $$"
-        )
-        drop, create = f"drop database if exists {DATABASE}", f"create database {DATABASE}"
-        for statement in (make_role, drop, create):
+        self._make_roles()
+        for statement in (f"drop database if exists {DATABASE}", f"create database {DATABASE}"):
             self._sql(statement)
         self._write(marker.name, [])
+
+    def _make_roles(self) -> None:
+        """Make the roles that are not there: an earlier attempt may have been cut short."""
+        for role, kind in ((WEB_ROLE, "login"), (READER_ROLE, "nologin")):
+            self._sql(
+                f"do $$ begin create role {role} {kind} nosuperuser nobypassrls nocreatedb; "
+                "exception when duplicate_object then null; end $$"
+            )
+        self._sql(f"grant {READER_ROLE} to {WEB_ROLE}")
 
     def _run(
         self,

@@ -15,6 +15,7 @@ import numpy as np
 import pyogrio
 import pytest
 import rasterio
+from asyncpg.exceptions import InsufficientPrivilegeError
 from conftest_service import serving
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -578,6 +579,19 @@ def test_row_level_security_holds_for_the_web_role(web: Engine) -> None:
         assert (raster_source(web, LAYER, reader) is not None) == bool(n)
     with web.connect() as connection:  # the setting went with its transaction
         assert connection.scalar(layers) == 0
+
+
+def test_the_vector_service_cannot_reach_people(guarded: TestClient) -> None:
+    async def ask(statement: str) -> object:
+        async with guarded.app.state.pool.acquire() as connection:
+            return await connection.fetchval(statement)
+
+    assert guarded.portal.call(ask, "select current_user") == "adsurvey_reader"
+    assert guarded.portal.call(ask, "select count(*) from published.district_estimate") == 16
+    for relation in ("people.user_account", "people.session", "people.audit_event",
+                     "restricted.raster_layer", "restricted.run"):  # fmt: skip
+        with pytest.raises(InsufficientPrivilegeError):
+            guarded.portal.call(ask, f"select count(*) from {relation}")  # noqa: S608
 
 
 @pytest.mark.parametrize(
