@@ -116,9 +116,9 @@ pd.Series(model.card["users_accuracy"], name="user's accuracy on held-out plots"
 # %%
 hectares = class_hectares(work / "class_map.tif", inputs.frame, "segment_id")
 segment_map = segment_map_table(hectares, model, declared.survey.crops)
-frame, n_filled = segment_frame(inputs.frame, segment_map, Crop.POPPY)
+frame, is_filled = segment_frame(inputs.frame, segment_map, Crop.POPPY)
 sample = reference_sample(frame, inputs.reference, Crop.POPPY)
-n_filled, sample.size
+int(is_filled.sum()), sample.size
 
 # %% [markdown]
 # ## 4. Hectares with intervals

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from api.pipeline.inputs import Inputs
@@ -69,11 +70,13 @@ def estimate_crops(
                 method_version={crop: method_version_of(declared, crop)},
             )
         )
-        if filled:
+        if filled.any():
             notes.append(
                 Note(
-                    f"{crop}: {filled} of {len(frame_table)} frame segments were partly or wholly "
-                    "unobserved; their map hectares were filled from their stratum"
+                    f"{crop}: {int(filled.sum())} of {len(frame_table)} frame segments were "
+                    "partly or wholly unobserved; their map hectares were filled from their "
+                    "stratum",
+                    which=tuple(frame.segment_id[filled].tolist()),
                 )
             )
     pd.concat(comparison).to_csv(restricted / "estimates_by_method.csv", index=False)
@@ -107,8 +110,8 @@ def ladder_rule(declared: Round, crop: Crop, unobserved: dict[str, float]) -> La
 
 def segment_frame(
     frame_table: pd.DataFrame, segment_map: pd.DataFrame, crop: Crop
-) -> tuple[Frame, int]:
-    """The estimation frame of one crop, and how many covariates had to be filled."""
+) -> tuple[Frame, npt.NDArray[np.bool_]]:
+    """The estimation frame of one crop, and whose covariates had to be filled."""
     mapped = segment_map.loc[segment_map["crop"] == crop].set_index("segment_id")
     mapped = mapped.loc[frame_table["segment_id"]]
     covariate, is_filled = fill_covariate(
@@ -125,7 +128,7 @@ def segment_frame(
         risk_ha=frame_table["risk_ha"].to_numpy(),
         covariate_ha=covariate,
     )
-    return frame, int(is_filled.sum())
+    return frame, is_filled
 
 
 def reference_sample(frame: Frame, reference: pd.DataFrame, crop: Crop) -> Sample:
