@@ -207,7 +207,7 @@ class SceneStack:
             )
             seen_values, seen = scene.read(bands, own)
             seen &= ~clear[here]
-            values[:, *here][:, seen] = seen_values[:, seen]
+            np.copyto(values[:, *here], seen_values, where=seen)
             clear[here] |= seen
         return values, clear
 

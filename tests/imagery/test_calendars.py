@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from datetime import date, timedelta
 
 import geopandas as gpd
@@ -88,6 +89,15 @@ def test_strata_need_land_and_as_many_periods() -> None:
         Zones.of(
             gpd.GeoDataFrame({"a": [1]}, geometry=[shapely.Point(0, 0)], crs=4326), "name", GRID
         )
+
+
+def test_a_calendar_travels_to_workers() -> None:
+    calendar = Calendar(season=SHAN, strata=(("south", SHAN),), zones=zones())
+    there = pickle.loads(pickle.dumps(calendar))  # noqa: S301
+    assert there == calendar
+    assert repr(there) == repr(calendar)
+    block = Block(row=0, col=0, rows=20, cols=30)
+    assert [season for season, _ in there.parts(GRID, block)] == [SHAN]
 
 
 def test_equal_zones_are_equal_and_print_the_same() -> None:
