@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date, timedelta
 from typing import Any
 
@@ -24,6 +24,7 @@ __all__ = [
     "ReviewDesk",
     "RoundReviews",
     "answers_by_place",
+    "other_answers",
     "review_detail",
     "review_progress",
     "review_row",
@@ -33,7 +34,6 @@ __all__ = [
 
 #: Nothing of a season is older than this, counted from its reference date.
 _SEASON = timedelta(days=366)
-_SETTLED_NS = 2_000_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +98,10 @@ def round_reviews(
     return RoundReviews(store=store, places=places, reviews=reviews)
 
 
+#: When names in a folder last changed (ns), and how many there are.
+_Mark = tuple[int, int]
+
+
 class ReviewDesk:
     """A round under review in a service: read again only when something came or was decided.
 
@@ -109,36 +113,53 @@ class ReviewDesk:
     def __init__(self, declared: Round) -> None:
         self._declared = declared
         self._lock = threading.Lock()
-        self._seen: object = None
+        self._today: date | None = None
+        self._marks: dict[str, _Mark] = {}
         self._kept: RoundReviews | None = None
         self.store = SubmissionStore(declared.submissions_folder)
 
     def look(self, *, today: date) -> RoundReviews:
         """Submissions as they stand now."""
         with self._lock:
-            newest, marks = self._marks()
-            seen = (today, marks)
-            if self._kept is None or seen != self._seen:
+            marks = self._folders()
+            if self._kept is None or (today, marks) != (self._today, self._marks):
                 places = self._kept.places if self._kept else None
                 self._kept = round_reviews(self._declared, today=today, places=places)
-                # The clock of files is coarse: what changed just now may change again unseen.
-                is_settled = time.time_ns() - newest > _SETTLED_NS
-                self._seen = seen if is_settled else None
+                self._today, self._marks = today, marks
             return self._kept
 
-    def _marks(self) -> tuple[int, tuple[tuple[str, int], ...]]:
-        """When names in the folders of the store last changed."""
+    def decided(self, after: Review) -> None:
+        """Take over a decision that says nothing about other submissions: accept or reopen.
+
+        Reading a national survey again after each would let every reviewer wait; it is done all
+        the same where anybody else wrote meanwhile.
+        """
+        with self._lock:
+            if self._kept is None:
+                return
+            name, marks = f"review/{after.original.form_id}", self._folders()
+            others = {k: v for k, v in marks.items() if k != name}
+            _, before = self._marks.get(name, (0, 0))
+            if others != {k: v for k, v in self._marks.items() if k != name}:
+                return
+            if marks.get(name, (0, 0))[1] != before + 1:
+                return
+            reviews = [
+                after if each.instance_id == after.instance_id else each
+                for each in self._kept.reviews
+            ]
+            self._kept = replace(self._kept, reviews=reviews)
+            self._marks = marks
+
+    def _folders(self) -> dict[str, _Mark]:
         root = self.store.folder
-        folders = [
-            *root.glob("submissions/*"),
-            *root.glob("review/*"),
-            root / "conflicts",
-            root / "withdrawn",
-        ]
-        marks = tuple(
-            (str(folder), folder.stat().st_mtime_ns) for folder in folders if folder.is_dir()
-        )
-        return max((mark for _, mark in marks), default=0), marks
+        found = {}
+        for pattern in ("submissions/*", "review/*", "conflicts", "withdrawn"):
+            for folder in root.glob(pattern):
+                changed = folder.stat().st_mtime_ns
+                with os.scandir(folder) as names:
+                    found[str(folder.relative_to(root))] = (changed, sum(1 for _ in names))
+        return found
 
 
 def review_progress(
@@ -213,9 +234,21 @@ def review_row(review: Review, places: Places | None) -> dict[str, Any]:
     }
 
 
-def review_detail(review: Review, places: Places | None) -> dict[str, Any]:
+def other_answers(store: SubmissionStore, review: Review) -> list[dict[str, str]]:
+    """Where other contents under the same instanceID differ from the answers that stand."""
+    own = answers_by_place(review.submission)
+    found = []
+    for stored in store.other_answers(review.instance_id):
+        theirs = answers_by_place(stored.submission)
+        differing = [place for place in {**own, **theirs} if own.get(place) != theirs.get(place)]
+        found.append({place: theirs.get(place, "") for place in differing})
+    return found
+
+
+def review_detail(review: Review, places: Places | None, store: SubmissionStore) -> dict[str, Any]:
     """Everything about a submission, its answers included: for those who may read them."""
     return {
+        "other_answers": other_answers(store, review),
         **review_row(review, places),
         "decisions": [asdict(decision) for decision in review.decisions],
         "answers": answers_by_place(review.submission),

@@ -42,7 +42,7 @@ from survey.estimation import (
     reliability_of,
 )
 from survey.forms import SubmissionStore
-from survey.review import Action, ReviewLog, ReviewState, count_states
+from survey.review import ReviewLog, ReviewState, count_states
 from survey.rounds import read_round
 from survey.types import Crop
 
@@ -73,10 +73,8 @@ sum(report.n_new for report in reports), again.n_new
 
 # %%
 reviewed = round_reviews(declared, today=datetime.now(UTC).date())
-log = ReviewLog(reviewed.store)
-for each in reviewed.reviews:
-    if each.state is ReviewState.RECEIVED:
-        log.decide(each, Action.ACCEPT, by="analyst", reason="", now=datetime.now(UTC))
+waiting = [each for each in reviewed.reviews if each.state is ReviewState.RECEIVED]
+ReviewLog(reviewed.store).accept_all(waiting, by="analyst", now=datetime.now(UTC))
 count_states(reviewed.reviews)
 
 # %% [markdown]

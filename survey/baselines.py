@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from survey.disclosure import small_respondent_cells
-from survey.estimation import MeanEstimate, mean_by_cluster
+from survey.estimation import MeanEstimate, mean_by_cluster, share_by_cluster
 
 __all__ = ["INDICATORS", "Indicator", "farmer_indicators", "project_indicators"]
 
@@ -75,7 +75,8 @@ def farmer_indicators(
             used = drawn if len(drawn) else known
             if used.empty:
                 continue
-            mean = mean_by_cluster(
+            of = share_by_cluster if indicator.unit == "share" else mean_by_cluster
+            mean = of(
                 used[indicator.column].to_numpy(dtype=float),
                 used["village_id"].to_numpy(dtype=object),
                 level=level,
@@ -116,7 +117,8 @@ def _row(
         "unit": indicator.unit,
         "value": mean.value,
         "se": mean.se if is_drawn else np.nan,
-        "ci_low": mean.ci_low if is_drawn else np.nan,
+        # No answer is negative, so no mean is; a t interval does not know.
+        "ci_low": max(mean.ci_low, 0.0) if is_drawn else np.nan,
         "ci_high": mean.ci_high if is_drawn else np.nan,
         "n_respondents": mean.n,
         "n_villages": mean.n_clusters,

@@ -18,12 +18,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import date, datetime
 from enum import StrEnum
+from pathlib import Path
 from types import MappingProxyType
 
 from survey.checks import Check, Flag, Places, check_places, check_submissions
 from survey.errors import ConflictError, FormError
 from survey.forms import Problem, Submission, SubmissionStore
-from survey.forms.durable import instance_key, store_lock, to_json, write_once
+from survey.forms.durable import instance_key, store_lock, to_json, write_all, write_once
 from survey.forms.questionnaires import QUESTIONS
 from survey.forms.submissions import submission_problems
 from survey.forms.tombstones import WITHDRAWAL_CODE
@@ -243,6 +244,59 @@ class ReviewLog:
         FormError
             Not allowed in this state, no reason, or answers that the questionnaire refuses.
         """
+        after, decision = self._decided(review, action, by, reason, now, changes or {})
+        with store_lock(self._store.folder):
+            self._refuse_withdrawn(review)
+            written = write_once(
+                self._path(review, decision),
+                to_json(asdict(decision)),
+                root=self._store.folder,
+            )
+        if not written:
+            raise ConflictError(
+                f"{review.instance_id} was decided by somebody else meanwhile; look at it again"
+            )
+        return after
+
+    def accept_all(self, reviews: Sequence[Review], *, by: str, now: datetime) -> int:
+        """Accept many that are not flagged, with one flush; the number that was.
+
+        What somebody else decided on, or was withdrawn, meanwhile is left as it is.
+
+        Raises
+        ------
+        FormError
+            One of them is flagged or cannot be accepted; then none is.
+        """
+        made = [self._decided(each, Action.ACCEPT, by, "", now, {})[1] for each in reviews]
+        with store_lock(self._store.folder):
+            files = [
+                (self._path(review, decision), to_json(asdict(decision)))
+                for review, decision in zip(reviews, made, strict=True)
+                if not self._store.tombstones.stands_for(review.instance_id)
+            ]
+            return sum(write_all(files, root=self._store.folder))
+
+    def _path(self, review: Review, decision: Decision) -> Path:
+        name = f"{instance_key(review.instance_id)}-{decision.number:04d}.json"
+        return self._folder / review.original.form_id / name
+
+    def _refuse_withdrawn(self, review: Review) -> None:
+        if self._store.tombstones.stands_for(review.instance_id):
+            raise ConflictError(
+                f"{review.instance_id} was withdrawn meanwhile; nothing of it is left"
+            )
+
+    def _decided(
+        self,
+        review: Review,
+        action: Action,
+        by: str,
+        reason: str,
+        now: datetime,
+        changes: Mapping[str, str],
+    ) -> tuple[Review, Decision]:
+        """The next decision and what follows from it; nothing is written."""
         allowed = TRANSITIONS[review.state]
         if action not in allowed:
             can = ", ".join(allowed) or "nothing"
@@ -255,7 +309,7 @@ class ReviewLog:
             raise FormError(
                 f"{action} of a {review.state} submission needs a reason; say why, without names"
             )
-        made = _changes(review.submission, changes or {}) if action is Action.EDIT else ()
+        made = _changes(review.submission, changes) if action is Action.EDIT else ()
         submission = _apply(review.submission, made)
         decision = Decision(
             number=review.seen + 1,
@@ -267,31 +321,13 @@ class ReviewLog:
             changes=made,
             sha256=submission.sha256,
         )
-        self._write(review.original, decision)
-        return replace(
+        after = replace(
             review,
             submission=submission,
             decisions=(*review.decisions, decision),
             flags=() if made else review.flags,
         )
-
-    def _write(self, original: Submission, decision: Decision) -> None:
-        instance_id = original.instance_id
-        name = f"{instance_key(instance_id)}-{decision.number:04d}.json"
-        with store_lock(self._store.folder):
-            if self._store.tombstones.stands_for(instance_id):
-                raise ConflictError(
-                    f"{instance_id} was withdrawn meanwhile; nothing of it is left"
-                )
-            written = write_once(
-                self._folder / original.form_id / name,
-                to_json(asdict(decision)),
-                root=self._store.folder,
-            )
-        if not written:
-            raise ConflictError(
-                f"{instance_id} was decided by somebody else meanwhile; look at it again"
-            )
+        return after, decision
 
     def _decisions(self, form_id: str) -> dict[str, list[Decision]]:
         found: dict[str, list[Decision]] = defaultdict(list)

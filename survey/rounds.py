@@ -224,6 +224,7 @@ class RetentionSection(_Section):
     refused_days: int = Field(default=365, ge=1)
     exports_days: int = Field(default=365, ge=1)
     restricted_days: int = Field(default=3650, ge=1)
+    audit_days: int = Field(default=3650, ge=1)
 
 
 class OutputSection(_Section):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from api.cli.options import AsJson, SurveyPath
+from api.cli.options import AsJson, SurveyPath, settings_of
 
 __all__ = ["photos", "purge", "withdraw"]
 
@@ -93,16 +93,36 @@ def purge(
     from survey.privacy import purge_round
     from survey.rounds import read_round
 
-    done = purge_round(
-        read_round(survey), now=datetime.now(UTC), by=by or getpass.getuser(), dry_run=dry_run
-    )
+    declared, now, actor = read_round(survey), datetime.now(UTC), by or getpass.getuser()
+    done = purge_round(declared, now=now, by=actor, dry_run=dry_run)
+    before = now - timedelta(days=declared.retention.audit_days)
+    counts = {**done.counts, **_purge_database(before, now=now, actor=actor, dry_run=dry_run)}
     if as_json:
         record = str(done.record) if done.record else None
-        typer.echo(json.dumps({"expired": done.counts, "record": record}, indent=2))
+        typer.echo(json.dumps({"expired": counts, "record": record}, indent=2))
         return
-    for what, count in done.counts.items():
+    for what, count in counts.items():
         typer.echo(f"{count} {what} {'have expired' if dry_run else 'removed'}")
-    if not done.counts:
+    if not counts:
         typer.echo("Nothing has expired")
     if done.record:
         typer.echo(f"On record: {done.record}")
+
+
+def _purge_database(
+    before: datetime, *, now: datetime, actor: str, dry_run: bool
+) -> dict[str, int]:
+    """Expired rows of the database, where there is one: a round needs none."""
+    from api.db.cluster import PrivateCluster
+
+    settings = settings_of()
+    if settings.database_url is None and not PrivateCluster(settings.state_dir).is_made:
+        return {}
+    from api.db.expiry import purge_database
+    from api.db.store import connect
+
+    engine = connect(settings)
+    try:
+        return purge_database(engine, audit_before=before, actor=actor, now=now, dry_run=dry_run)
+    finally:
+        engine.dispose()

@@ -68,12 +68,12 @@ def review_show(
     instance: Instance, survey: SurveyPath = Path("survey.toml"), as_json: AsJson = False
 ) -> None:
     """Show one submission: flags, decisions, answers. They are of a person: keep them here."""
-    from api.reviewing import answers_by_place, review_detail
+    from api.reviewing import answers_by_place, other_answers, review_detail
 
     reviewed = _reviews(survey)
     each = _one(reviewed.reviews, instance)
     if as_json:
-        detail = review_detail(each, reviewed.places)
+        detail = review_detail(each, reviewed.places, reviewed.store)
         typer.echo(json.dumps(detail, indent=2, ensure_ascii=False))
         return
     typer.echo(f"{each.instance_id}  {each.original.form_id}  {each.state}")
@@ -86,6 +86,10 @@ def review_show(
             typer.echo(f"    {change.place}: {change.before!r} -> {change.after!r}")
     for place, answer in answers_by_place(each.submission).items():
         typer.echo(f"  {place:<24} {answer}")
+    for number, others in enumerate(other_answers(reviewed.store, each), start=1):
+        typer.echo(f"  it came again ({number}) with")
+        for place, answer in others.items():
+            typer.echo(f"    {place:<22} {answer or '(empty)'}")
 
 
 @review.command("accept")
@@ -102,8 +106,10 @@ def review_accept(
     reason: Reason = "",
 ) -> None:
     """Accept submissions, so that they enter estimates; a flagged one needs a reason."""
+    import getpass
+
     from survey.errors import ConfigError
-    from survey.review import Action, ReviewState
+    from survey.review import Action, ReviewLog, ReviewState
 
     if bool(instances) == unflagged:
         raise ConfigError("name instanceIDs, or give --unflagged")
@@ -111,12 +117,16 @@ def review_accept(
     reviews = reviewed.reviews
     if unflagged:
         chosen = [each for each in reviews if each.state is ReviewState.RECEIVED]
+        n = ReviewLog(reviewed.store).accept_all(
+            chosen, by=by or getpass.getuser(), now=datetime.now(UTC)
+        )
     else:
         chosen = [_one(reviews, instance) for instance in instances or ()]
-    _decide(reviewed.store, chosen, Action.ACCEPT, by, reason)
+        _decide(reviewed.store, chosen, Action.ACCEPT, by, reason)
+        n = len(chosen)
     waiting = sum(each.state is ReviewState.FLAGGED for each in reviews)
     more = f"; {waiting} flagged ones wait: adsurvey forms review list --state flagged"
-    typer.echo(f"{len(chosen)} accepted" + (more if unflagged and waiting else ""))
+    typer.echo(f"{n} accepted" + (more if unflagged and waiting else ""))
 
 
 @review.command("reject")

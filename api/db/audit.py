@@ -38,6 +38,7 @@ class Action(StrEnum):
     EXPORT = "export"
     UPLOAD = "upload"
     REVIEW_DECISION = "review_decision"
+    PURGE = "purge"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -72,6 +72,11 @@ class PrivateCluster:
         """Folder that holds the data."""
         return self._home
 
+    @property
+    def is_made(self) -> bool:
+        """Whether there is a cluster to start."""
+        return (self._data / ".complete").exists()
+
     def url(self, role: str = OWNER_ROLE) -> str:
         """SQLAlchemy URL of the database for a role."""
         return f"postgresql+psycopg://{role}@/{DATABASE}?host={quote(str(self._socket), safe='')}"

@@ -22,7 +22,13 @@ from api.auth import CurrentReader
 from api.db.audit import Action as Told
 from api.db.audit import record
 from api.disclosure import Reader
-from api.reviewing import ReviewDesk, answers_by_place, review_progress, review_row
+from api.reviewing import (
+    ReviewDesk,
+    answers_by_place,
+    other_answers,
+    review_progress,
+    review_row,
+)
 from survey.checks import Check
 from survey.errors import ConflictError, FormError
 from survey.forms import form_ids
@@ -207,6 +213,7 @@ def _detail(
             for folder in desk.store.attachment_folders(review.instance_id)
             for path in folder.iterdir()
         ),
+        others=other_answers(desk.store, review),
         fault=fault,
     )
 
@@ -231,7 +238,7 @@ def _decide(
             request, reader, Told.REVIEW_DECISION, f"{action} {review.instance_id}", now,
             reason=form.get("reason", ""),
         )  # fmt: skip
-        ReviewLog(desk.store).decide(
+        after = ReviewLog(desk.store).decide(
             review,
             action,
             by=reader.name or "local",
@@ -239,6 +246,8 @@ def _decide(
             now=now,
             changes=changes,
         )
+        if action in (Action.ACCEPT, Action.REOPEN):
+            desk.decided(after)
     except ConflictError as error:
         return _detail(desk, request, reader, key, 409, _sentence(error))
     except (FormError, ValueError) as error:
@@ -264,15 +273,7 @@ def _accept_unflagged(
         if review.state is ReviewState.RECEIVED and _fits(review_row(review, places), chosen)
     ]
     _tell(request, reader, Told.REVIEW_DECISION, f"accept {len(wanted)} without a flag", now)
-    done = 0
-    for review in wanted:
-        try:
-            ReviewLog(desk.store).decide(
-                review, Action.ACCEPT, by=reader.name or "local", reason="", now=now
-            )
-            done += 1
-        except ConflictError:
-            continue  # somebody else decided on it: that stands
+    done = ReviewLog(desk.store).accept_all(wanted, by=reader.name or "local", now=now)
     query = urlencode({**{n: v for n, v in chosen.items() if v}, "done": str(done)})
     return RedirectResponse(f"/review?{query}", 303)
 

@@ -265,6 +265,15 @@ class SubmissionStore:
             if "sealed" not in json.loads((folder / name).read_bytes()):
                 yield _read_record(folder / name)
 
+    def other_answers(self, instance_id: str) -> list[Stored]:
+        """Other contents that came under an instanceID."""
+        key, folder = instance_key(instance_id), self._folder / "conflicts"
+        return [
+            _read_record(path)
+            for path in sorted(folder.glob(f"{key}-*.json"))
+            if "sealed" not in json.loads(path.read_bytes())
+        ]
+
     def iter_sealed(self) -> Iterator[StoredSealed]:
         """Encrypted submissions that are not decrypted yet, one by one."""
         for path in sorted(self._folder.glob("sealed/*/*.json")):

@@ -22,7 +22,7 @@ from api.pipeline import RunResult, run_round
 from api.reviewing import round_reviews
 from api.settings import Settings
 from survey.forms import PublishedForms, SubmissionStore
-from survey.review import Action, ReviewLog, ReviewState
+from survey.review import ReviewLog, ReviewState
 from survey.rounds import read_round
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -59,10 +59,8 @@ def prepare(folder: Path) -> Prepared:
 def accept_all(prepared: Prepared) -> None:
     """Accept every submission that waits, as `adsurvey forms review accept` does."""
     reviewed = round_reviews(read_round(prepared.survey), today=AFTER_RELEASE)
-    log = ReviewLog(reviewed.store)
-    for each in reviewed.reviews:
-        if each.state is ReviewState.RECEIVED:
-            log.decide(each, Action.ACCEPT, by="test", reason="", now=datetime.now(UTC))
+    waiting = [each for each in reviewed.reviews if each.state is ReviewState.RECEIVED]
+    ReviewLog(reviewed.store).accept_all(waiting, by="test", now=datetime.now(UTC))
 
 
 @pytest.fixture(scope="session")

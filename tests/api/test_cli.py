@@ -177,7 +177,8 @@ def test_a_plain_table_comes_in_with_a_mapping(fresh, here, tmp_path: Path) -> N
     assert refused.returncode == 1
     assert "row 2: poppy_area 'none' is not a number" in refused.stdout
     found = openpyxl.load_workbook(sheet).active
-    assert [cell.value for cell in found[2]][:4] == ["plots.csv", "2", "poppy_area", "none"]
+    told = [cell.value for cell in found[2]][:5]
+    assert told == ["plots.csv", None, "2", "poppy_area", "none"]
     mapping.write_text(mapping.read_text() + '[values.poppy_area]\n"none" = "0"\n')
     taken = here(*files, "--mapping", mapping)
     assert taken.returncode == 0, taken.stdout

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
@@ -17,10 +17,12 @@ from api.auth import current_reader
 from api.db.audit import audit_events
 from api.db.store import LoadReport, connect
 from api.disclosure import Reader, Role
+from api.reviewing import ReviewDesk, RoundReviews, round_reviews
 from api.settings import Settings
 from survey.forms import SubmissionStore
 from survey.forms.durable import instance_key
 from survey.privacy import withdraw
+from survey.review import Action, ReviewLog
 from survey.rounds import read_round
 
 pytestmark = [pytest.mark.postgis, pytest.mark.xdist_group("pipeline")]
@@ -75,6 +77,12 @@ def test_a_reviewer_filters_looks_and_decides(desk: Desk, settings: Settings) ->
     assert "V92" not in listed  # no answers in a list
     shown = desk.client.get(desk.page("uuid:fine"))
     assert "&lt;b&gt;bold&lt;/b&gt;" in shown.text
+    assert "other answers" not in shown.text
+    again = (NAMES + ROWS.splitlines()[0].replace(",9,1,", ",8,1,")).encode()
+    assert desk.store.import_file("g.csv", again, received_at=datetime.now(UTC)).n_conflict == 1
+    shown = desk.client.get(desk.page("uuid:fine"))
+    assert "It came again with other answers" in shown.text
+    assert re.search(r"land area</th><td>8</td>", shown.text)
     assert "default-src 'none'" in shown.headers["content-security-policy"]
     assert shown.headers["cache-control"] == "private, no-store"
     assert desk.decide("uuid:odd", "accept", seen=0, reason="").status_code == 422
@@ -109,6 +117,28 @@ def test_what_no_check_speaks_about_is_accepted_together(desk: Desk) -> None:
     }
     assert states["MR0101"]["flagged"] == 1
     assert states["MR0201"]["received"] == 1  # outside the filter
+
+
+def test_the_desk_shows_what_is_in_the_store_whoever_wrote_it(fresh: Callable) -> None:
+    declared = read_round(fresh().survey)
+    desk, today = ReviewDesk(declared), date(2026, 7, 1)
+
+    def states(reviewed: RoundReviews) -> dict[str, str]:
+        return {each.instance_id: each.state for each in reviewed.reviews}
+
+    one, other = desk.look(today=today).reviews[:2]
+    log, told = ReviewLog(desk.store), {"by": "r", "reason": "again", "now": datetime.now(UTC)}
+    kept = desk.look(today=today)
+    desk.decided(log.decide(one, Action.REOPEN, **told))
+    assert desk.look(today=today).places is kept.places
+    assert states(desk.look(today=today))[one.instance_id] == "received"
+    # Somebody else decides between the look and the decision: everything is read again.
+    again = desk.look(today=today).reviews[0]
+    log.decide(other, Action.REOPEN, **told)
+    desk.decided(log.decide(again, Action.ACCEPT, **told))
+    shown = states(desk.look(today=today))
+    assert (shown[one.instance_id], shown[other.instance_id]) == ("accepted", "received")
+    assert shown == states(round_reviews(declared, today=today))
 
 
 def test_analysts_see_their_areas(desk: Desk) -> None:

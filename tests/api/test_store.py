@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import geopandas as gpd
@@ -15,6 +16,8 @@ from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.exc import ProgrammingError
 
 from api.db import store
+from api.db.audit import Action, audit_events, note
+from api.db.expiry import purge_database
 from api.db.store import connect, load_run, migrate, web_engine
 from api.errors import RunFolderError
 from api.outdated import outdated_figures
@@ -84,6 +87,30 @@ def test_figures_that_rest_on_what_was_withdrawn_say_so(engine: Engine, loaded, 
         assert "newer run" in outdated_figures(engine, declared)
     finally:
         record.write_text(text)
+
+
+def test_expired_rows_go_and_the_trail_says_so(engine: Engine, loaded, finished) -> None:
+    _, result = finished
+    old, before = datetime(1999, 1, 1, tzinfo=UTC), datetime(2000, 1, 1, tzinfo=UTC)
+    with engine.begin() as connection:
+        note(connection, Action.UPLOAD, actor="t", about="old", now=old)
+    arguments = {"audit_before": before, "actor": "night", "now": datetime.now(UTC)}
+    raster = result.folder / "restricted" / "class_map.tif"
+    aside = raster.rename(raster.with_suffix(".aside"))
+    try:
+        expected = {"audit events": 1, "layers of purged rasters": 1}
+        assert purge_database(engine, **arguments, dry_run=True) == expected
+        assert purge_database(engine, **arguments) == expected
+    finally:
+        aside.rename(raster)
+    assert purge_database(engine, **arguments) == {}
+    assert count(engine, "restricted.raster_layer") == 0
+    last = audit_events(engine, limit=1)[0]
+    assert (last.action, last.actor) == ("purge", "night")
+    with engine.begin() as connection:
+        connection.execute(text("delete from people.audit_event where actor = 'night'"))
+    load_run(engine, result.folder)
+    assert count(engine, "restricted.raster_layer") == 1
 
 
 def test_incomplete_folders_are_refused_and_nothing_is_half_loaded(

@@ -92,3 +92,12 @@ def test_baseline_beside_latest_and_missing_latest_stays_missing() -> None:
     assert np.isnan(joined.loc["ad_satisfaction", "latest_value"])
     assert joined.loc["ad_satisfaction", "n_respondents"] == 0
     assert joined.loc["ad_satisfaction", "method"] == "not measured this year"
+
+
+def test_intervals_stay_where_answers_can_be() -> None:
+    """Two villages have one degree of freedom: a t interval would reach far outside."""
+    grows = [float(i in (0, 2, 4)) for i in range(10)]
+    found = table(interviews(10, villages=2, grows_poppy=grows)).loc["P1"]
+    assert found.loc["poppy_household_share", "ci_low"] >= 0.0
+    assert found.loc["poppy_household_share", "ci_high"] <= 1.0
+    assert found.loc["annual_income_usd", "ci_low"] >= 0.0

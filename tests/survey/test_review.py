@@ -140,6 +140,25 @@ def test_of_many_who_decide_at_once_one_is_written(tmp_path: Path) -> None:
     assert after.state in (ReviewState.ACCEPTED, ReviewState.REJECTED)
 
 
+def test_many_are_accepted_at_once_and_what_others_decided_stands(tmp_path: Path) -> None:
+    store = filled(tmp_path / "inbox", *(visit(n) for n in range(5)))
+    seen = reviews(store)
+    act(store, seen[1], Action.REJECT)
+    store.tombstones.lay(
+        "uuid:2", form_id="segment_visit", reason="withdrawn", code="", was_used=False, now=NOW,
+        by="r",
+    )  # fmt: skip
+    assert ReviewLog(store).accept_all(seen, by="reviewer", now=NOW) == 3
+    states = {review.instance_id: review.state for review in reviews(store)}
+    assert states["uuid:1"] is ReviewState.REJECTED
+    assert states["uuid:2"] is ReviewState.RECEIVED
+    assert list(states.values()).count(ReviewState.ACCEPTED) == 3
+    flagged = filled(tmp_path / "other", visit(1), visit(2, day="2026-02-21"))
+    with pytest.raises(FormError, match="needs a reason"):
+        ReviewLog(flagged).accept_all(reviews(flagged), by="reviewer", now=NOW)
+    assert count_states(reviews(flagged)).get(ReviewState.ACCEPTED) is None
+
+
 def test_an_edit_is_a_new_version_that_is_checked_and_accepted_again(tmp_path: Path) -> None:
     store = filled(tmp_path / "inbox", visit(1))
     raw = {path: path.read_bytes() for path in (tmp_path / "inbox" / "raw").iterdir()}
