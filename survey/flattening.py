@@ -19,6 +19,7 @@ from typing import TextIO
 
 from survey.errors import SurveyError
 from survey.forms import SubmissionStore, form_ids
+from survey.forms.durable import store_lock
 from survey.forms.located import Locator
 from survey.forms.typed import COLUMNS, POINT_COLUMNS, Cell, typed_rows
 from survey.review import ReviewLog
@@ -79,6 +80,14 @@ def flatten_store(
     SurveyError
         The folder cannot be written; what was there before stays.
     """
+    # Nobody is withdrawn between the reading and the renaming.
+    with store_lock(store.folder):
+        return _flatten(store, folder, districts, segments)
+
+
+def _flatten(
+    store: SubmissionStore, folder: Path, districts: Locator | None, segments: Locator | None
+) -> list[FlatTable]:
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:

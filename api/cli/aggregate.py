@@ -56,6 +56,7 @@ def aggregate(
     from survey.aggregates import HOUSEHOLD_FORMS, protected
     from survey.errors import ConfigError
     from survey.forms import SubmissionStore
+    from survey.forms.durable import store_lock
     from survey.privacy import ExportLog
     from survey.rounds import read_round
 
@@ -67,15 +68,16 @@ def aggregate(
     if to is not None and to.suffix.lower() not in (".csv", ".json"):
         raise ConfigError(f"--to {to} is no .csv or .json")
     store = SubmissionStore(read_round(survey).submissions_folder)
-    table, left_out = _table(store, survey, form, by, weights)
-    shown = table if analysis else protected(table)
-    if analysis and to is not None:
-        # Small cells tell of people: who withdraws is in them.
-        ExportLog(store.folder).record("analysis", [to], now=datetime.now(UTC), of="*")
+    with store_lock(store.folder):  # nobody is withdrawn meanwhile
+        table, left_out = _table(store, survey, form, by, weights)
+        shown = table if analysis else protected(table)
+        if analysis and to is not None:
+            # Small cells tell of people: who withdraws is in them.
+            ExportLog(store.folder).record("analysis", [to], now=datetime.now(UTC), of="*")
+        if to is not None:
+            _write(shown, to, is_private=analysis)
     if to is None:
         _print(shown)
-    else:
-        _write(shown, to, is_private=analysis)
     if left_out:
         typer.echo(f"Left out because they are not accepted: {left_out}", err=True)
 

@@ -14,6 +14,7 @@ from PIL import Image, ImageOps
 
 from survey.errors import FormError
 from survey.forms import SubmissionStore, form_ids
+from survey.forms.durable import store_lock
 from survey.privacy.exports import ExportLog
 from survey.review import accepted_submissions
 
@@ -54,6 +55,11 @@ def release_photos(
     """
     if folder.exists() and any(folder.iterdir()):
         raise FormError(f"{folder} is not empty; give a new folder")
+    with store_lock(store.folder):  # nobody is withdrawn meanwhile
+        return _release(store, folder, forms, now)
+
+
+def _release(store: SubmissionStore, folder: Path, forms: Sequence[str], now: datetime) -> Release:
     found: list[tuple[str, Path]] = []
     for form_id in forms or form_ids():
         accepted, _ = accepted_submissions(store, form_id)
