@@ -17,10 +17,13 @@ import numpy as np
 import pandas as pd
 import rasterio
 import shapely
+from rasterio.enums import Resampling
+from rasterio.vrt import WarpedVRT
 from sklearn.ensemble import RandomForestClassifier
 
 from imagery.calendars import Calendar, Season, Step
 from imagery.catalog import read_scenes
+from imagery.change import transition_hectares
 from imagery.errors import ImageryError
 from imagery.features import FeatureSpec, block_features, feature_names
 from imagery.grid import Block
@@ -157,6 +160,69 @@ def shifted(folder: Path) -> None:
         print(f"  refused: {error}")
 
 
+def change(folder: Path) -> None:
+    """NAIP 2010, 2012, 2017: class transitions on shifted grids and in another system, by quarter.
+
+    Three classes by fixed limits of NDVI, not by labels: what is shown is the geometry.
+    """
+    maps = {}
+    for file in sorted((DATA / "naip-north-dakota").glob("*.tif")):
+        year = file.stem[-8:-4]
+        with rasterio.open(file) as dataset:
+            red, _, _, nir = dataset.read().astype(float)
+            profile = {**dataset.profile, "count": 1, "photometric": "MINISBLACK", "nodata": 0}
+            extent, crs = shapely.box(*dataset.bounds), dataset.crs
+        ndvi = (nir - red) / np.maximum(nir + red, 1.0)
+        codes = np.where(red + nir == 0.0, 0, 1 + (ndvi > 0.0).astype(int) + (ndvi > 0.3))
+        maps[year] = folder / f"{year}.tif"
+        with rasterio.open(maps[year], "w", **profile) as out:
+            out.write(codes.astype(np.uint8), 1)
+            out.update_tags(CLASS_1="water or bare", CLASS_2="sparse", CLASS_3="green")
+    degrees_map = folder / "2017-degrees.tif"
+    with (
+        rasterio.open(maps["2017"]) as source,
+        WarpedVRT(source, crs="EPSG:4326", resampling=Resampling.nearest) as warped,
+        rasterio.open(degrees_map, "w", **{**warped.profile, "driver": "GTiff"}) as out,
+    ):
+        out.write(warped.read())
+        out.update_tags(CLASS_1="water or bare", CLASS_2="sparse", CLASS_3="green")
+    west, south, east, north = extent.bounds
+    x, y = (west + east) / 2.0, (south + north) / 2.0
+    quarters = gpd.GeoDataFrame(
+        {"quarter": ["sw", "se", "nw", "ne"]},
+        geometry=[
+            shapely.box(*corner)
+            for corner in (
+                (west, south, x, y), (x, south, east, y), (west, y, x, north), (x, y, east, north)
+            )
+        ],
+        crs=crs.to_wkt(),
+    )  # fmt: skip
+    whole = geodesic_area_ha(quarters.geometry.to_numpy(), quarters.crs).sum()
+    tables = {}
+    for name, after in (("2012", maps["2012"]), ("2017", maps["2017"]), ("deg", degrees_map)):
+        table = transition_hectares(maps["2010"], after, quarters, "quarter")
+        tables[name] = table
+        seen = table[(table["from_code"] > 0) & (table["to_code"] > 0)]
+        differs = seen.loc[seen["from_code"] != seen["to_code"], "ha"].sum()
+        print(
+            f"  2010 to {name}: {table['ha'].sum():.2f} ha (geodesic {whole:.2f}), observed in "
+            f"both {seen['ha'].sum():.2f}, another class in {differs / seen['ha'].sum():.1%}"
+        )
+    wide = [
+        tables[name].groupby(["quarter", "from_code", "to_code"])["ha"].sum()
+        for name in ("2017", "deg")
+    ]
+    both = pd.concat(wide, axis=1, keys=["own", "degrees"]).fillna(0.0)
+    gap = (both["own"] - both["degrees"]).abs()
+    print(
+        f"  2017 in its own grid or in degrees: largest difference of a transition in a quarter "
+        f"{gap.max():.2f} ha of {both['own'].loc[gap.idxmax()]:.2f} ha"
+    )
+    both = class_hectares([maps["2010"], degrees_map], quarters, "quarter")["ha"].sum()
+    print(f"  2010 and 2017 in degrees as one mosaic: {both:.2f} ha: land counts once")
+
+
 def samples(_: Path) -> None:
     """Myanmar land cover: the trees and a forest of 300 on polygons that trained neither."""
     source = DATA / "myanmar-landcover-samples"
@@ -199,7 +265,7 @@ def samples(_: Path) -> None:
 
 def main() -> None:
     """Run all."""
-    for part in (degrees, months, drone, shifted, samples):
+    for part in (degrees, months, drone, shifted, change, samples):
         print(str(part.__doc__))
         with tempfile.TemporaryDirectory() as folder:
             part(Path(folder))
