@@ -240,8 +240,8 @@ def compare_classifiers(seeds: Sequence[int]) -> dict[str, Floats]:
     Returns
     -------
     dict of str to float array (splits, 2)
-        `default` is what the pipeline trains; `chosen` the candidate that cross-validation
-        by field inside the training fields takes; `random_forest` 300 trees.
+        `default` has fixed settings; `chosen`, as the pipeline does, those that cross-validation
+        by field inside the training fields takes; `random_forest` has 300 trees.
     """
     fields = fields_with_districts()
     with tempfile.TemporaryDirectory() as folder:
