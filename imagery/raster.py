@@ -290,6 +290,7 @@ class CogWriter:
                     )
 
     def _translate(self) -> None:
+        is_byte = np.dtype(self.dtype).itemsize == 1
         # GDAL's own driver: rio-cogeo's translation, through a warp, takes half as long again.
         rasterio.shutil.copy(
             str(self._raw),
@@ -297,8 +298,10 @@ class CogWriter:
             driver="COG",
             # A mean of class codes would be another class.
             OVERVIEW_RESAMPLING="MODE" if self._is_categorical else "AVERAGE",
-            # Neighbours of codes and percents are equal more often than close.
-            PREDICTOR="NO" if np.dtype(self.dtype).itemsize == 1 else "YES",
+            # Neighbours of codes and percents are equal more often than close. Differences of
+            # reflectance gain nothing from the higher levels.
+            PREDICTOR="NO" if is_byte else "YES",
+            LEVEL=6 if is_byte else 4,
             **_COG_OPTIONS,
         )
         valid, errors, _ = cog_validate(str(self._cog))
