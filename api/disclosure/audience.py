@@ -44,7 +44,7 @@ class Layer(StrEnum):
     ACCOUNT = "account"
     FORMS = "forms"
     UPLOADS = "uploads"
-    PUBLISHED = "published"
+    PUBLISHED = "published figures"
     CLASS_MAPS = "class maps"
     SUBMISSIONS = "submissions"
     USERS = "users"

@@ -842,6 +842,9 @@ def test_people_sign_in_and_administer_in_a_browser(secure: str, tmp_path: Path)
         other.keyboard.press("Enter")
         other.wait_for_url(f"{secure}/")
         other.wait_for_selector("body[data-ready=true]", timeout=60_000)
+        assert other.locator("footer a[href='/docs']").is_visible()
+        other.wait_for_selector("[data-layer=uploads]", state="hidden")
+        assert other.locator("footer [data-layer]:visible").count() == 0
         assert other.goto(f"{secure}/users").status == 403
         assert "manager does not see users" in other.inner_text("main")
         # A link from elsewhere comes without the cookie and goes on all the same.

@@ -384,3 +384,8 @@ async function start() {
 start().catch((error) => {
   byId('notice').textContent = `The data could not be read (${error.message}). Is the service still running?`;
 });
+
+// Links that this reader's role does not reach would only lead to a refusal.
+fetch('/whoami').then((answer) => (answer.ok ? answer.json() : null)).then((reader) => {
+  document.querySelectorAll('[data-layer]').forEach((part) => { part.hidden = reader !== null && !reader.sees.includes(part.dataset.layer); });
+});
