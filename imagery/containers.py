@@ -62,7 +62,7 @@ class Container:
             )
         try:
             if self.kind == "folder":
-                return (self.path / name).read_bytes()
+                return self.raster(name).read_bytes()
             if self.kind == "zip":
                 with zipfile.ZipFile(self.path) as archive, archive.open(name) as member:
                     content = member.read(_MAX_METADATA + 1)

@@ -112,7 +112,7 @@ def _is_product(folder: Path) -> bool:
 
 def _is_candidate(path: Path) -> bool:
     if path.is_dir():
-        return _is_product(path)
+        return path.name.upper().endswith(".SAFE") or _is_product(path)
     if path.suffix == ".json":
         return bool(_names_of(path))
     name = path.name.lower()

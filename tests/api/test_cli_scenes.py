@@ -38,12 +38,14 @@ def test_a_folder_of_anything_goes_on_after_failures_and_again_after_repair(
     (raw / "download.zip").write_bytes(b"PK\x03\x04 cut")
     (raw / "broken.json").write_text("{")
     (raw / "notes.txt").write_text("hello")
+    (raw / "half.SAFE").mkdir()
     code, out, err = run("scenes", "import", raw, "--to", tmp_path / "s")
     assert code == 1
-    assert "2 of 7 products imported, 5 failed" in out
+    assert "2 of 8 products imported, 6 failed" in out
     for name, why in (
         ("cut", "cut.tif"),
         ("points_elsewhere.vrt", "only GeoTIFF"), ("clouds.gml", "only GeoTIFF"),
+        ("half.SAFE", "holds 0 MTD_MSIL"),
         ("download.zip", "download it again"), ("broken.json", "not valid JSON"),
     ):  # fmt: skip
         assert f"failed: {raw / name}" in out
@@ -52,6 +54,7 @@ def test_a_folder_of_anything_goes_on_after_failures_and_again_after_repair(
     assert not [path for path in (tmp_path / "s").iterdir() if path.name.startswith(".")]
 
     broken.write_bytes(whole)
+    (raw / "half.SAFE").rmdir()
     for name in ("points_elsewhere.vrt", "clouds.gml", "download.zip", "broken.json"):
         (raw / name).unlink()
     code, out, _ = run("scenes", "import", raw, "--to", tmp_path / "s")

@@ -116,3 +116,5 @@ def test_a_link_that_leads_out_of_a_folder(tmp_path: Path) -> None:
     (product / "a.tif").symlink_to(tmp_path / "secret.tif")
     with pytest.raises(SceneError, match="outside the product"):
         open_container(product).raster("a.tif")
+    with pytest.raises(SceneError, match="outside the product"):
+        open_container(product).read_text("a.tif")

@@ -219,8 +219,13 @@ def test_maipo_dates_have_to_be_said(tmp_path: Path) -> None:
     bands = ["blue", "green", "red", "nir", "swir1", "swir2"]
     with pytest.raises(SceneError, match="key 'date' is missing"):
         sidecar_product(write_sidecar(image, date="absent", bands=bands))
+    grid = read_grid(image)
+    rows, cols = grid.shape
+    like = grid.part(Block(row=rows // 2, col=cols // 2, rows=300, cols=300))
     sidecar, _ = import_product(
-        sidecar_product(write_sidecar(image, date="2014-01-01", bands=bands)), tmp_path / "s"
+        sidecar_product(write_sidecar(image, date="2014-01-01", bands=bands)),
+        tmp_path / "s",
+        like=like,
     )
     meta = json.loads(sidecar.read_text())
     # Only the fields have pixels.
