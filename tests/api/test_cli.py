@@ -194,6 +194,12 @@ def test_the_steps_to_mapped_hectares_one_by_one(fresh, here, tmp_path: Path) ->
     listed = here("scenes", "list", round_folder / "scenes", "--json")
     assert len(json.loads(listed.stdout)["scenes"]) >= 6
     model, maps, table = tmp_path / "model", tmp_path / "maps", tmp_path / "hectares.csv"
+    layers = tmp_path / "layers"
+    for only in ("observations", "terrain"):
+        written = here("features", prepared.survey, "--to", layers, "--only", only)
+        assert written.returncode == (0 if only == "observations" else 1), written.stderr
+    assert "asks for no terrain" in written.stderr
+    assert [path.name for path in layers.iterdir()] == ["observations.tif"]
     trained = here("train", prepared.survey, "--to", model)
     assert trained.returncode == 0, trained.stderr
     assert "not the accuracy over the land" in trained.stdout

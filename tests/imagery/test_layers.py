@@ -33,7 +33,7 @@ def read(path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
 def test_every_layer_is_what_training_and_mapping_see(tmp_path: Path) -> None:
     (tmp_path / "s").mkdir()
     stack, spec = landscape(tmp_path / "s")
-    paths = write_layers(stack, spec, tmp_path / "f", block_size=16)
+    paths = write_layers(stack, spec, tmp_path / "f", block_size=31)
     assert all(is_valid_cog(path) for path in paths)
     rows, cols = stack.grid.shape
     found = block_features(stack, spec, Block(row=0, col=0, rows=rows, cols=cols))
