@@ -691,19 +691,18 @@ def test_beyond_loopback_only_with_tls_names_and_users(host: str, settings: Sett
 
 
 def test_a_service_without_users_is_reached_by_nobody_else(
-    settings: Settings, people: Settings, loaded
+    settings: Settings, people: Settings, client: TestClient
 ) -> None:
     for changed in ({"host": "192.0.2.1"}, {"behind_proxy": True}):
         empty = settings.model_copy(update={**changed, "host_names": ("testserver",)})
         with pytest.raises(BindRefusedError, match="adsurvey users add"):
             refuse_without_users(empty)
         refuse_without_users(people.model_copy(update=changed))
-        # Even where users vanish while it runs, nobody becomes the local reader.
-        with TestClient(create_app(empty), base_url="https://testserver") as client:
-            assert client.get("/whoami").status_code == 401
-    with TestClient(create_app(settings)) as client:
-        assert client.get("/whoami").json()["role"] == "admin"
-        assert "adsurvey users add" in client.get("/account").text
+    # Even where users vanish while it runs, nobody becomes the local reader.
+    with TestClient(create_app(empty), base_url="https://testserver") as elsewhere:
+        assert elsewhere.get("/whoami").status_code == 401
+    assert client.get("/whoami").json()["role"] == "admin"
+    assert "adsurvey users add" in client.get("/account").text
 
 
 def test_behind_a_proxy_only_https_is_answered(people: Settings) -> None:
