@@ -146,6 +146,13 @@ class Zones:
                 f"{', '.join(map(str, layer.columns))}"
             )
         names = layer[column].astype(str)
+        usable = layer.geometry.notna() & layer.geometry.is_valid
+        if not usable.all():
+            row = int(np.flatnonzero(~usable.to_numpy())[0])
+            raise GridError(
+                f"row {row + 1} of the zones of the calendar ({column} {names.iloc[row]!r}) is no "
+                "valid polygon; repair it (in QGIS: Fix geometries)"
+            )
         dense = shapely.segmentize(layer.geometry.to_numpy(), _DENSE[layer.crs.is_geographic])
         shapes = gpd.GeoSeries(dense, crs=layer.crs).to_crs(grid.crs).to_numpy()
         found = sorted(set(names))

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from pyproj import Transformer
 
-from imagery.errors import SceneError
+from imagery.errors import GridError, SceneError
 from imagery.grid import Block, Grid
 from imagery.raster import open_raster, read_block
 
@@ -69,6 +69,25 @@ class Elevation:
             grid=grid,
             nodata=nodata,
         )
+
+    def require_overlap(self, grid: Grid) -> None:
+        """Raise where the model shows none of the grid's land.
+
+        Raises
+        ------
+        GridError
+        """
+        there = Transformer.from_crs(grid.crs, self.grid.crs, always_xy=True)
+        west, south, east, north = there.transform_bounds(*grid.bounds)
+        own = self.grid.bounds
+        # A place beyond the projection comes back infinite, and overlaps nothing.
+        if not (west < own[2] and east > own[0] and south < own[3] and north > own[1]):
+            raise GridError(
+                f"{self.path.name} shows none of the scenes' land: it spans "
+                f"{' '.join(f'{value:g}' for value in own)}, the scenes {west:g} {south:g} "
+                f"{east:g} {north:g} (both in {self.grid.crs.to_string()}); give the elevation "
+                "model of the same place"
+            )
 
 
 def terrain(model: Elevation, grid: Grid, block: Block) -> npt.NDArray[np.float32]:

@@ -39,6 +39,7 @@ def round_features(declared: Round) -> tuple[SceneStack, FeatureSpec]:
         calendar = _calendar(settings.calendar, declared.locate(layer), stack.grid)
     if declared.inputs.elevation is not None:
         elevation = Elevation.of(declared.locate(declared.inputs.elevation))
+        elevation.require_overlap(stack.grid)
     if settings.texture is not None:
         texture = Texture(**settings.texture.model_dump())
     spec = FeatureSpec(

@@ -91,6 +91,14 @@ def test_strata_need_land_and_as_many_periods() -> None:
         )
 
 
+def test_broken_zones_are_named() -> None:
+    bow = shapely.Polygon([(0, 0), (1, 1), (1, 0), (0, 1)])
+    for shape in (bow, None):
+        broken = gpd.GeoDataFrame({"stratum_id": ["a"]}, geometry=[shape], crs=4326)
+        with pytest.raises(GridError, match=r"row 1 of the zones .* is no valid polygon"):
+            Zones.of(broken, "stratum_id", GRID)
+
+
 def test_a_calendar_travels_to_workers() -> None:
     calendar = Calendar(season=SHAN, strata=(("south", SHAN),), zones=zones())
     there = pickle.loads(pickle.dumps(calendar))  # noqa: S301

@@ -106,6 +106,13 @@ def test_the_same_to_the_last_bit_in_any_block(tmp_path: Path) -> None:
         )
 
 
+def test_a_model_of_another_place_is_refused(tmp_path: Path) -> None:
+    model = written(tmp_path / "dem.tif", grid(4326, 10.0, 50.0, 0.01, (4, 4)), np.zeros((4, 4)))
+    model.require_overlap(grid(32632, 573_000, 5_535_500, 10.0, (6, 6)))
+    with pytest.raises(GridError, match=r"dem.tif shows none of the scenes' land: it spans 10 49"):
+        model.require_overlap(grid(32647, 500_000, 2_300_000, 10.0, (6, 6)))
+
+
 def test_a_model_that_is_none_says_why(tmp_path: Path) -> None:
     at = grid(32647, 500_000, 2_300_000, 10.0, (4, 4))
     profile = {"driver": "GTiff", "width": 4, "height": 4, "dtype": "uint8"}
