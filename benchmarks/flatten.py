@@ -57,7 +57,7 @@ def fill(folder: Path, n: int) -> None:
             "form_version": "2026112601",
             "answers": _ANSWERS | {"village_id": f"V{number % 900:03d}"},
             "source": "benchmark",
-            "sha256": "",
+            "sha256": hashlib.sha256(instance.encode()).hexdigest(),
             "repeats": _REPEATS,
         }
         record = {

@@ -6,7 +6,8 @@ column of an analytic table. Codes for withdrawal and names of photos are in non
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 
 from survey.areas import AreaUnit, to_hectares
@@ -80,6 +81,23 @@ def _table_columns() -> dict[str, tuple[str, ...]]:
 COLUMNS: Mapping[str, tuple[str, ...]] = MappingProxyType(_table_columns())
 
 
+def _plans() -> dict[tuple[str, str], list[tuple[Question, list[str], bool]]]:
+    """Questions of each form and repeat, the columns they fill, and whether they are text."""
+    found: dict[tuple[str, str], list[tuple[Question, list[str], bool]]] = defaultdict(list)
+    for form_id, questions in QUESTIONS.items():
+        for question in questions:
+            is_text = question.kind == "text" and question.name not in _LEFT_OUT
+            if _is_column(question):
+                plan = (question, _columns_of(question), False)
+                found[form_id, question.repeat].append(plan)
+            elif is_text:
+                found[form_id, question.repeat].append((question, [], True))
+    return found
+
+
+_PLANS = _plans()
+
+
 def typed_rows(submission: Submission) -> Iterator[tuple[str, dict[str, Cell]]]:
     """The rows of one submission, each with the name of its table.
 
@@ -92,7 +110,6 @@ def typed_rows(submission: Submission) -> Iterator[tuple[str, dict[str, Cell]]]:
     FormError
         An answer is not what its question asks; such submissions are never stored.
     """
-    questions = QUESTIONS[submission.form_id]
     agreed = submission.answers.get("consent", "yes") == "yes"
     places: list[tuple[str, str, Mapping[str, str]]] = [("", "", submission.answers)]
     places += [(p.rstrip("/"), repeat_of(p), e) for p, e in entry_places(submission)]
@@ -106,15 +123,18 @@ def typed_rows(submission: Submission) -> Iterator[tuple[str, dict[str, Cell]]]:
             "form_id": submission.form_id,
             "form_version": submission.form_version,
         }
-        told = {**submission.answers, **answers}
-        for question in questions:
-            if question.repeat != repeat or not (agreed or not question.needs):
+        told = {**submission.answers, **answers} if path else answers
+        for question, columns, is_text in _PLANS[submission.form_id, repeat]:
+            if not agreed and question.needs:
                 continue
             answer = answers.get(question.name, "")
-            if _is_column(question):
-                row |= _cells(question, answer, told)
-            elif question.kind == "text" and answer and question.name not in _LEFT_OUT:
-                yield "feedback", _text(row, question.name, answer)
+            if is_text:
+                if answer:
+                    yield "feedback", _text(row, question.name, answer)
+            elif answer:
+                row |= _cells(question, columns, answer, told)
+            elif question.name == "poppy_area" and told.get("grows_poppy") == "no":
+                row["poppy_ha"] = 0.0  # who grows none grows zero hectares
         if repeat and "area_unit" in COLUMNS[repeat]:
             row["area_unit"] = submission.answers.get("area_unit", "")
         yield repeat or _TABLES[submission.form_id], row
@@ -130,13 +150,9 @@ def _text(row: Mapping[str, Cell], name: str, answer: str) -> dict[str, Cell]:
     }
 
 
-def _cells(question: Question, answer: str, told: Mapping[str, str]) -> dict[str, Cell]:
-    columns = _columns_of(question)
-    if not answer:
-        empty: dict[str, Cell] = dict.fromkeys(columns)
-        if question.name == "poppy_area" and told.get("grows_poppy") == "no":
-            empty["poppy_ha"] = 0.0  # who grows none grows zero hectares
-        return empty
+def _cells(
+    question: Question, columns: Sequence[str], answer: str, told: Mapping[str, str]
+) -> dict[str, Cell]:
     if question.kind == "geopoint":
         latitude, longitude, altitude, accuracy = parse_point(answer)
         return dict(zip(columns, (longitude, latitude, altitude, accuracy), strict=True))
