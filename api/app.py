@@ -27,6 +27,7 @@ from api.db.users import has_users
 from api.errors import STATUS, BindRefusedError, LayerNotFoundError
 from api.ogc import OgcEdge, close_ogc, include_ogc, open_ogc
 from api.outdated import outdated_figures
+from api.routes.field import field_router
 from api.routes.forms import forms_router
 from api.routes.pages import include_pages
 from api.routes.people import people_router
@@ -163,8 +164,15 @@ def create_app(settings: Settings) -> FastAPI:
 
     include_ogc(app)
     app.include_router(raster_router(find_raster), prefix="/raster/{layer_id}", tags=["raster"])
-    store = declared.submissions_folder if declared is not None else None
-    app.include_router(forms_router(store))
+    app.include_router(forms_router(None if declared is None else declared.submissions_folder))
+    if declared is not None:
+        field = field_router(
+            declared.submissions_folder,
+            title=declared.survey.title,
+            collect_url=settings.collect_url,
+            is_training=False,
+        )
+        app.include_router(field)
     app.include_router(review_router(settings.survey))
     app.include_router(people_router(settings))
     include_pages(app)

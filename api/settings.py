@@ -41,6 +41,9 @@ class Settings(BaseSettings):
         default `.adsurvey` of the checkout, wherever the command runs.
     survey : Path or None
         Round that receives uploaded submissions; None refuses uploads.
+    collect_url : str
+        Address at which phones reach `adsurvey collect`; empty: no codes for phones on the
+        field page.
     host_names : tuple of str
         Names, beside those of loopback, under which browsers may reach the service.
     behind_proxy : bool
@@ -60,6 +63,9 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
     durable: bool = True
+    collect_url: str = Field(
+        default="", pattern=r"^(|https://\S+|http://(127\.0\.0\.1|localhost)\S*)$"
+    )
     host_names: tuple[str, ...] = ()
     behind_proxy: bool = False
     session_hours: int = Field(default=12, ge=1, le=24 * 14)

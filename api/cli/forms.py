@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from api.cli.options import AsJson, SurveyPath, each_file, read_bytes, read_text
+
+if TYPE_CHECKING:
+    from survey.forms import ParsedFile, Problem
 
 __all__ = ["forms"]
 
@@ -36,7 +40,6 @@ def forms_import(
 
     from survey.errors import ConfigError, SurveyError
     from survey.forms import (
-        ParsedFile,
         SubmissionStore,
         parse_submissions,
         read_mapping,
@@ -50,18 +53,20 @@ def forms_import(
     how = None if mapping is None else read_text(mapping)
     store = SubmissionStore(read_round(survey).submissions_folder)
     reports = []
-    refused: dict[str, ParsedFile] = {}
+    sheets: list[tuple[Sequence[Problem], ParsedFile | None]] = []
     for path in each_file(files):
         data = read_bytes(path)
         now = datetime.now(UTC)
         done = store.import_file(path.name, data, received_at=now, mapping=how)
         reports.append(done)
+        held = None
         if report is not None and not done.accepted:
             rule = None if how is None else read_mapping(how)
-            refused[done.sha256] = parse_submissions(path.name, data, mapping=rule)
+            held = parse_submissions(path.name, data, mapping=rule)
+        sheets.append((done.problems, held))
     if report is not None:
         try:
-            report.write_bytes(report_workbook(reports, refused))
+            report.write_bytes(report_workbook(sheets))
         except OSError as error:
             raise SurveyError(f"{report} cannot be written: {error.strerror}") from error
     if as_json:

@@ -31,7 +31,10 @@ from typing import Any
 from survey.errors import ConfigError
 from survey.forms.questionnaires import QUESTIONS, repeats_of
 
-__all__ = ["TableMapping", "read_mapping"]
+__all__ = ["MAX_MAPPING_BYTES", "TableMapping", "read_mapping"]
+
+#: A mapping travels in a header of an upload.
+MAX_MAPPING_BYTES = 20_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,8 +136,10 @@ def read_mapping(text: str) -> TableMapping:
     Raises
     ------
     ConfigError
-        Not TOML, an unknown form, question or key.
+        Too long, not TOML, an unknown form, question or key.
     """
+    if len(text) > MAX_MAPPING_BYTES:
+        raise ConfigError(f"the mapping has more than {MAX_MAPPING_BYTES} characters; shorten it")
     try:
         content: dict[str, Any] = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

@@ -16,10 +16,12 @@ from openpyxl.styles import PatternFill
 from openpyxl.worksheet.worksheet import Worksheet
 
 from survey.forms.questionnaires import QUESTIONS
-from survey.forms.records import OUTER, ParsedFile, Submission, entry_places
+from survey.forms.records import OUTER, ParsedFile, Problem, Submission, entry_places
 from survey.forms.store import ImportReport
 
-__all__ = ["report_json", "report_workbook"]
+__all__ = ["XLSX_TYPE", "report_json", "report_workbook"]
+
+XLSX_TYPE = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 
 _COLUMNS = ("file", "sheet", "row", "field", "value", "problem", "remedy", "refused")
 _WRONG = PatternFill("solid", fgColor="FFF2A8")
@@ -38,34 +40,31 @@ def report_json(report: ImportReport) -> dict[str, Any]:
     return {**asdict(report), "problems": problems}
 
 
-def report_workbook(
-    reports: Sequence[ImportReport], parsed: Mapping[str, ParsedFile] | None = None
-) -> bytes:
+def report_workbook(files: Sequence[tuple[Sequence[Problem], ParsedFile | None]]) -> bytes:
     """An .xlsx with the problems, and the refused rows to correct and send back as they are.
 
     Every cell is text: what a field team typed is never run as a formula.
 
     Parameters
     ----------
-    reports : sequence of ImportReport
-    parsed : mapping of sha256 to ParsedFile, optional
-        What the refused files hold. Each form gets a sheet with all their rows, the wrong cells
-        coloured and explained; corrected, it is imported like any other file.
+    files : sequence of (problems, ParsedFile or None)
+        For each file its problems and, where it was refused, what it holds: each form gets a
+        sheet with all their rows, the wrong cells coloured and explained. Corrected, it is
+        imported like any other file.
     """
     book = openpyxl.Workbook()
     sheet = book.active
     sheet.title = "problems"
     _line(sheet, 1, _COLUMNS)
-    for number, problem in enumerate((p for r in reports for p in r.problems), start=2):
+    for number, problem in enumerate((p for problems, _ in files for p in problems), start=2):
         row = "" if problem.row is None else str(problem.row)
         refused = "yes" if problem.is_refused else "no"
         where = (problem.file, problem.sheet, row, problem.field, problem.value)
         _line(sheet, number, (*where, problem.problem, problem.remedy, refused))
     sheet.freeze_panes = "A2"
-    refused_files = [(parsed or {}).get(r.sha256) for r in reports if not r.accepted]
     by_form: dict[str, list[tuple[Submission, dict[str, str]]]] = defaultdict(list)
-    for found in refused_files:
-        for submission, faults in _with_faults(found) if found else ():
+    for _, parsed in files:
+        for submission, faults in _with_faults(parsed) if parsed else ():
             by_form[submission.form_id].append((submission, faults))
     for form_id, rows in by_form.items():
         _form_sheet(book, form_id, rows)

@@ -124,7 +124,7 @@ def test_an_office_uploads_by_keyboard(browser: Browser, address: str, tmp_path:
     page.screenshot(path=tmp_path / "upload.png", full_page=True)
     assert watch.foreign == []
     # The refusal itself (422) is an answer of the upload, and the browser logs it.
-    expected = ("422", "/forms/submissions")
+    expected = ("422", "/forms/uploads/")
     assert [text for text in watch.errors if not any(part in text for part in expected)] == []
     page.close()
 

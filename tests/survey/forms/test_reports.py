@@ -17,7 +17,7 @@ def test_each_problem_is_a_line_to_correct_and_no_formula(tmp_path: Path) -> Non
     rows = ["a;S-1;2026-02-03;T1;80;rai;-1;0", "b;=1+1;2026-02-03;T1;80;rai;1;0"]
     data = "\n".join([HEADER + "poppy_area;cannabis_area", *rows]).encode()
     report = SubmissionStore(tmp_path).import_file("v.csv", data, received_at=NOW)
-    book = openpyxl.load_workbook(io.BytesIO(report_workbook([report])))
+    book = openpyxl.load_workbook(io.BytesIO(report_workbook([(report.problems, None)])))
     lines = list(book["problems"].iter_rows(values_only=True, min_row=2))
     assert [line[:5] for line in lines] == [
         ("v.csv", None, "1", "poppy_area", "-1"),
@@ -44,8 +44,7 @@ def test_the_sheet_of_refused_rows_is_taken_as_it_is_once_corrected(tmp_path: Pa
     store = SubmissionStore(tmp_path)
     report = store.import_file("f.csv", data, received_at=NOW)
     assert not report.accepted
-    parsed = {report.sha256: parse_submissions("f.csv", data)}
-    sheet = report_workbook([report], parsed)
+    sheet = report_workbook([(report.problems, parse_submissions("f.csv", data))])
     again = store.import_file("report.xlsx", sheet, received_at=NOW)
     assert not again.accepted
     # Nothing but what was wrong before: the sheet of problems itself is no problem.
