@@ -168,9 +168,9 @@ def create_app(settings: Settings) -> FastAPI:
     if declared is not None:
         field = field_router(
             declared.submissions_folder,
-            title=declared.survey.title,
+            title=declared.title,
             collect_url=settings.collect_url,
-            is_training=False,
+            is_training=declared.survey.training,
         )
         app.include_router(field)
     app.include_router(review_router(settings.survey))

@@ -33,7 +33,10 @@ class _Section(BaseModel):
 
 
 class SurveySection(_Section):
-    """What is surveyed, for which season."""
+    """What is surveyed, for which season.
+
+    `training` marks a round with invented data: its store, forms, phones and results are apart.
+    """
 
     country: str = Field(min_length=1)
     title: str = Field(min_length=1)
@@ -43,6 +46,7 @@ class SurveySection(_Section):
     crops: tuple[Crop, ...] = Field(min_length=1)
     admin_level: int = Field(ge=1, le=4)
     seed: int = Field(ge=0)
+    training: bool = False
 
     @model_validator(mode="after")
     def _ordered(self) -> SurveySection:
@@ -263,6 +267,11 @@ class Round(_Section):
             )
         return self
 
+    @property
+    def title(self) -> str:
+        """Title as people see it: a training says so."""
+        return f"TRAINING: {self.survey.title}" if self.survey.training else self.survey.title
+
     def locate(self, relative: Path) -> Path:
         """Absolute path of an input or output."""
         return (self.path.parent / relative).resolve()
@@ -274,8 +283,21 @@ class Round(_Section):
 
     @property
     def submissions_folder(self) -> Path:
-        """Folder of the submission store."""
-        return self.locate(self.inputs.submissions)
+        """Folder of the submission store.
+
+        Raises
+        ------
+        ConfigError
+            A survey is pointed at a training store, or a training at any other.
+        """
+        folder = self.locate(self.inputs.submissions)
+        if (folder / "TRAINING").exists() != self.survey.training:
+            raise ConfigError(
+                f"{folder} is no training store; make one: adsurvey forms train FOLDER"
+                if self.survey.training
+                else f"{folder} holds invented data of a training; a survey needs its own"
+            )
+        return folder
 
     def parameters(self) -> dict[str, Any]:
         """Everything declared that moves a figure, as JSON-ready values, for a run's record."""

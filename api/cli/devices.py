@@ -62,7 +62,7 @@ def devices_add(
         url=url,
         device_id=device.device_id,
         secret=secret,
-        title=declared.survey.title,
+        title=declared.title,
         admin_password=admin_password,
     )
     try:

@@ -217,6 +217,33 @@ def forms_rebuild(
     typer.echo(f"written to {folder}")
 
 
+@forms.command("train")
+def forms_train(
+    folder: Annotated[Path, typer.Argument(help="New folder for the training.")],
+    survey: SurveyPath = Path("survey.toml"),
+    submissions: Annotated[
+        int, typer.Option(min=0, max=500, help="Invented submissions of each form to begin with.")
+    ] = 5,
+) -> None:
+    """Make a training round beside a round: own store, own phones, invented data.
+
+    Use its survey.toml with every other command. Its forms and pages say TRAINING, the survey
+    refuses what was filled in them, and its results cannot be loaded.
+    """
+    from datetime import UTC, datetime
+
+    from api.pipeline.trainings import make_training
+    from survey.rounds import read_round
+
+    declared = read_round(survey)
+    made = make_training(declared, folder, n_submissions=submissions, now=datetime.now(UTC))
+    typer.echo(f"{made.path}: {made.title}")
+    typer.echo(f"{submissions} invented submissions of each form are in {made.submissions_folder}")
+    typer.echo(
+        "Next: adsurvey devices add, adsurvey collect, adsurvey serve with this survey.toml"
+    )
+
+
 @forms.command("list")
 def forms_list() -> None:
     """List the forms that field teams can fill."""

@@ -40,7 +40,7 @@ def run(
             )
         )
         return
-    print_estimates(result.published, declared.survey.title)
+    print_estimates(result.published, declared.title)
     for note in result.notes:
         typer.echo(f"Note: {note}")
     typer.echo(f"\nRun {result.run_id}")

@@ -170,6 +170,10 @@ def load_run(engine: Engine, folder: Path) -> LoadReport:
     folder = folder.resolve()
     publish = folder / "publish"
     record = _record(publish / "run.json")
+    if record.get("training"):
+        raise RunFolderError(
+            f"{folder} is of a training: its data are invented and never join the survey's results"
+        )
     districts = _layer(publish / "districts.gpkg", "district_estimates", DISTRICT_COLUMNS)
     totals = _layer(publish / "districts.gpkg", "total_estimates", TOTAL_COLUMNS)
     projects = _layer(publish / "districts.gpkg", "projects", PROJECT_COLUMNS)

@@ -60,6 +60,12 @@ def write_publish(
 
     totals = _totals(rows.loc[rows["admin_level"] != "district"], inputs.districts)
 
+    if declared.survey.training:
+        layer, totals, projects, farmers = (
+            table.assign(training="TRAINING: invented data, no figure of a survey")
+            for table in (layer, totals, projects, farmers)
+        )
+
     path = publish / "districts.gpkg"
     layer.to_file(path, layer="district_estimates", driver="GPKG")
     totals.to_file(path, layer="total_estimates", driver="GPKG")
@@ -69,7 +75,7 @@ def write_publish(
     _write_csv(projects.drop(columns="geometry"), publish / "projects.csv")
     _write_csv(farmers, publish / "farmers.csv")
     heading = MapTitle(
-        title=declared.survey.title,
+        title=declared.title,
         harvest_year=declared.survey.harvest_year,
         reference_date=reference_date,
     )

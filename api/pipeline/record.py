@@ -23,13 +23,14 @@ _LIBRARIES = ("numpy", "scipy", "pandas", "geopandas", "rasterio", "exactextract
 def run_record(declared: Round, inputs: Inputs) -> dict[str, Any]:
     """What makes the run recomputable; its digest is the run's id."""
     record: dict[str, Any] = {
-        "title": declared.survey.title,
+        "title": declared.title,
         "country": declared.survey.country,
         "harvest_year": declared.survey.harvest_year,
         "reference_date": declared.survey.reference_date.isoformat(),
         "release_date": declared.survey.release_date.isoformat(),
         "crops": [crop.value for crop in declared.survey.crops],
         "seed": declared.survey.seed,
+        "training": declared.survey.training,
         # Two seasons are compared only where these agree (survey.estimation.change_between).
         "method_version": {
             crop.value: method_version_of(declared, crop) for crop in declared.survey.crops

@@ -135,6 +135,11 @@ def _run(
     text = "".join(f"{note.text}: {', '.join(note.which)}\n" for note in notes if note.which)
     (restricted / "notes.txt").write_text(text, encoding="utf-8")
     progress("Publishing", 1, 1)
+    if declared.survey.training:
+        for folder in (publish, restricted, publish.parent):
+            (folder / "TRAINING.txt").write_text(
+                "Invented data. No figure of a survey.\n", "utf-8"
+            )
     result = RunResult(
         run_id=record["run_id"], folder=publish.parent, published=published, notes=notes
     )

@@ -16,6 +16,7 @@ from survey.forms import Submission
 from survey.forms.questionnaires import QUESTIONS, VERSIONS
 from survey.forms.questions import parse_date, parse_number
 from survey.forms.tombstones import WITHDRAWAL_CODE
+from survey.forms.training import real_version
 
 __all__ = ["check_submissions"]
 
@@ -78,7 +79,7 @@ def _single(submission: Submission, today: date, earliest: date) -> Iterator[Fla
         )
 
     asked = {question.name: question for question in QUESTIONS.get(submission.form_id, ())}
-    if submission.form_version not in VERSIONS.get(submission.form_id, frozenset()):
+    if real_version(submission.form_version) not in VERSIONS.get(submission.form_id, frozenset()):
         yield flag(
             Check.VERSION, "", "has a version of the form that is not known", "check its answers"
         )

@@ -27,6 +27,7 @@ from defusedxml.ElementTree import ParseError, fromstring
 from survey.errors import ConfigError, FormError
 from survey.forms.durable import to_json, write_all, write_once
 from survey.forms.encryption import check_public_key, encrypted_version, seal_form
+from survey.forms.training import TRAINING_SUFFIX, is_training_store, training_xform
 from survey.forms.xlsforms import form_ids, xform_xml
 
 __all__ = ["MediaFile", "PublishedForm", "PublishedForms"]
@@ -142,6 +143,8 @@ class PublishedForms:
         ConfigError
             This version was published with other content.
         """
+        if is_training_store(self._root):
+            xml = training_xform(xml)
         key = self.public_key()
         content = (xml if key is None else seal_form(xml, key)).encode()
         form_id, version, title = _describe(content)
@@ -193,11 +196,12 @@ class PublishedForms:
         """
         from survey.forms.questionnaires import VERSIONS
 
+        is_training = is_training_store(self._root)
         key = self.public_key()
         known = {(form.form_id, form.version) for form in self.all()}
         published = []
         for form_id in form_ids() if only is None else only:
-            newest = max(VERSIONS[form_id])
+            newest = max(VERSIONS[form_id]) + (TRAINING_SUFFIX if is_training else "")
             version = newest if key is None else encrypted_version(newest, key)
             if (form_id, version) not in known:
                 published.append(self.publish(xform_xml(form_id), now=now).form_id)

@@ -40,6 +40,7 @@ from survey.forms.records import ParsedFile, Problem, Submission
 from survey.forms.redaction import redact
 from survey.forms.submissions import MAX_BYTES, parse_submissions
 from survey.forms.tombstones import Tombstones
+from survey.forms.training import is_training_store, store_mismatches
 
 __all__ = ["ImportReport", "Stored", "StoredSealed", "SubmissionStore", "safe_name"]
 
@@ -167,7 +168,10 @@ class SubmissionStore:
             return self._import(deliveries)
 
     def _import(self, deliveries: Sequence[Delivery]) -> list[ImportReport]:
-        work = [_Work(delivery, self._without_withdrawn(delivery)) for delivery in deliveries]
+        work = [
+            _Work(delivery, self._without_withdrawn(delivery), is_training_store(self._folder))
+            for delivery in deliveries
+        ]
         claims: dict[str, tuple[str, str]] = {}
         writes: list[tuple[Path, bytes | Path]] = []
         owners: list[_Owner | None] = []
@@ -477,6 +481,7 @@ class _Work:
 
     delivery: Delivery
     kept: tuple[bytes | None, int]
+    is_training: bool
     data: bytes = b""
     digest: str = ""
     parsed: ParsedFile = field(default_factory=lambda: ParsedFile(submissions=(), problems=()))
@@ -499,6 +504,9 @@ class _Work:
         parsed = self.delivery.parsed if data is self.delivery.data else None
         self.parsed = parsed or parse_submissions(self.delivery.name, self.data, mapping=how)
         self.problems = list(self.parsed.problems)
+        self.problems += store_mismatches(
+            self.delivery.name, self.parsed, is_training=self.is_training
+        )
         self.is_accepted = not any(problem.is_refused for problem in self.problems)
 
     @property

@@ -12,6 +12,7 @@ from survey.forms.mapping import TableMapping
 from survey.forms.questionnaires import QUESTIONS, VERSIONS
 from survey.forms.records import ParsedFile, Problem, Submission, entry_places, repeat_of
 from survey.forms.tables import Found, read_sheets, sheets_of
+from survey.forms.training import real_version
 
 __all__ = ["MAX_BYTES", "parse_submissions", "read_rows", "submission_problems"]
 
@@ -161,7 +162,7 @@ def submission_problems(
             "is empty or too long",
             "every submission needs the identifier that the form app gave it",
         )
-    if plain_version(submission.form_version) not in VERSIONS[submission.form_id]:
+    if real_version(plain_version(submission.form_version)) not in VERSIONS[submission.form_id]:
         yield fault(
             "form_version",
             submission.form_version,
