@@ -201,6 +201,7 @@ SEES = {
     "/forms/segment_visit.xml": EVERYBODY,
     "/forms/segment_visit.xlsx": EVERYBODY,
     "/upload": EVERYBODY - {"manager"},
+    "/field/status": EVERYBODY - {"manager"},
     "/review": {"analyst", "admin"},
     "/review/progress": {"analyst", "admin"},
     "/review/progress.json": {"analyst", "admin"},
@@ -244,6 +245,27 @@ def test_managers_do_not_upload_and_only_administrators_change_users(
         "aye.admin": (422, 422),
     }
     assert guarded.post("/forms/submissions", files={"file": ("a.csv", b"")}).status_code == 401
+
+
+def test_an_upload_and_a_phone_are_their_owners_alone(
+    guarded: TestClient, headers: dict[str, dict[str, str]]
+) -> None:
+    mine, other = headers["nan.field"], headers["aye.admin"]
+    begun = guarded.post("/forms/uploads", headers={**mine, "Upload-Length": "5"})
+    place = begun.headers["Location"]
+    assert guarded.head(place, headers=mine).status_code == 200
+    piece = {"Content-Type": "application/offset+octet-stream", "Upload-Offset": "0"}
+    for who in (other, headers["mya.analyst"]):
+        assert guarded.head(place, headers=who).status_code == 404
+        assert guarded.patch(place, headers={**who, **piece}, content=b"12345").status_code == 404
+        assert guarded.post(f"{place}/import", headers=who).status_code == 404
+        assert guarded.get(f"{place}/report.xlsx", headers=who).status_code == 404
+        assert guarded.delete(place, headers=who).status_code == 404
+    assert guarded.head(place, headers=headers["tin.manager"]).status_code == 403
+    assert guarded.delete(place, headers=mine).status_code == 204
+    revoke = "/field/phones/0123abcd/revoke"
+    assert guarded.post(revoke, headers=mine).status_code == 404
+    assert guarded.post("/field/phones", headers=headers["tin.manager"]).status_code == 403
 
 
 def test_what_is_public_tells_nothing(guarded: TestClient) -> None:
