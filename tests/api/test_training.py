@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,13 @@ import pandas as pd
 import pytest
 
 from api.collect import devices_of
-from api.db.store import load_run
+from api.db.store import connect, load_run
 from api.errors import RunFolderError
+from api.pipeline.inputs import read_inputs
+from api.pipeline.publishing import write_publish
+from api.pipeline.record import run_record
 from api.pipeline.trainings import make_training
+from api.settings import Settings
 from survey.errors import ConfigError, FormError
 from survey.forms import PublishedForms, SubmissionStore, form_ids, parse_submissions
 from survey.forms.training import invented_submission, make_training_store, training_xform
@@ -134,14 +137,20 @@ def test_a_spreadsheet_without_versions_may_be_practised_with(training: Round) -
 @pytest.mark.postgis
 @pytest.mark.xdist_group("pipeline")
 def test_every_result_of_a_training_says_so_and_none_can_be_loaded(
-    fresh: Callable[[], Any], settings, loaded
+    finished: tuple[Any, Any], settings: Settings, loaded: Any, tmp_path: Path
 ) -> None:
-    prepared = fresh()
-    text = prepared.survey.read_text("utf-8")
-    prepared.survey.write_text(text.replace("[survey]", "[survey]\ntraining = true"), "utf-8")
-    (prepared.folder / "inbox" / "TRAINING").touch()
-    result = prepared.run(today=date(2026, 7, 1))
-    publish = result.folder / "publish"
+    prepared, result = finished
+    declared = read_round(prepared.survey)
+    survey = declared.survey.model_copy(update={"training": True})
+    training = declared.model_copy(update={"survey": survey})
+    inputs = read_inputs(declared)
+    folder = Path(shutil.copytree(result.folder, tmp_path / "out"))
+    publish = folder / "publish"
+    shutil.rmtree(publish)
+    publish.mkdir()
+    record = {**run_record(training, inputs), "notes": []}
+    today = date(2026, 7, 1)
+    write_publish(training, inputs, result.published, record, publish, today=today)
     for name in ("districts", "provinces", "projects", "farmers"):
         table = pd.read_csv(publish / f"{name}.csv")
         assert table["training"].str.startswith("TRAINING").all()
@@ -149,13 +158,9 @@ def test_every_result_of_a_training_says_so_and_none_can_be_loaded(
     assert layer["training"].str.startswith("TRAINING").all()
     assert "TRAINING: " in (publish / "map.html").read_text("utf-8")
     assert json.loads((publish / "run.json").read_text("utf-8"))["training"] is True
-    assert (result.folder / "restricted" / "TRAINING.txt").is_file()
-
-    from api.db.store import connect
-
     engine = connect(settings)
     try:
         with pytest.raises(RunFolderError, match="never join the survey's results"):
-            load_run(engine, result.folder)
+            load_run(engine, folder)
     finally:
         engine.dispose()
