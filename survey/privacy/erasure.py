@@ -86,7 +86,6 @@ def erase(store: SubmissionStore, gone: Sequence[Pending], derived: Iterable[Pat
     for pattern, what in (
         ("submissions/*/*.json", "submissions"),
         ("sealed/*/*.json", "encrypted submissions"),
-        ("sealed/*/*.json", "encrypted submissions"),
         ("conflicts/*.json", "other answers"),
         ("review/*/*.json", "decisions"),
     ):
@@ -97,6 +96,9 @@ def erase(store: SubmissionStore, gone: Sequence[Pending], derived: Iterable[Pat
     for folder in store.folder.glob("attachments/*"):
         if folder.name.partition("-")[0] in keys:
             counts["photos and other files"] += _remove_tree(folder)
+    # They may hold anybody; whoever sends one begins again.
+    for folder in store.folder.glob("uploads/*"):
+        counts["uploads in pieces"] += _remove_tree(folder)
     for path in derived:
         if path.suffix.lower() not in _RASTERS:
             _erase_derived(path, is_gone, texts, counts)

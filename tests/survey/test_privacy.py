@@ -19,6 +19,7 @@ from survey.errors import FormError
 from survey.forms import SubmissionStore
 from survey.forms.deliveries import Delivery
 from survey.forms.encryption import read_sealed
+from survey.forms.uploads import UploadError, Uploads
 from survey.privacy import ExportLog, purge_round, release_photos, withdraw
 from survey.privacy.photos import without_metadata
 from survey.review import Action, ReviewLog, accepted_submissions
@@ -423,3 +424,16 @@ def test_a_purge_that_is_killed_goes_on(make) -> None:
         assert sum(counted) >= 4
         for name in ("gone", "b", "c", "d"):
             assert prepared.store.tombstones.stands_for(f"uuid:{name}")
+
+
+def test_uploads_in_pieces_go_with_a_withdrawal(make) -> None:
+    prepared = make()
+    uploads = Uploads(prepared.store.folder)
+    upload = uploads.begin(owner="user a", name="v.xml", n_bytes=10_000, now=NOW)
+    with uploads.appending(upload, 0) as out:
+        out.write(xml("gone"))
+    assert uploads.offset(upload) > 0
+    take_out(prepared)
+    with pytest.raises(UploadError, match="begin again"):
+        uploads.find(upload.upload_id, owner="user a")
+    check_gone(prepared)
