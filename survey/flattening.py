@@ -92,8 +92,7 @@ def _flatten(
     shutil.rmtree(partial, ignore_errors=True)
     try:
         partial.mkdir(mode=0o700, parents=True)
-        with store_lock(store.folder):  # nobody is withdrawn while we read
-            counts = _write(store, partial, districts, segments)
+        counts = _write(store, partial, districts, segments)
         before = folder.with_name(f".{folder.name}.before")
         shutil.rmtree(before, ignore_errors=True)
         if folder.exists():
