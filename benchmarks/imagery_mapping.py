@@ -102,7 +102,8 @@ def run(folder: Path, options: argparse.Namespace) -> None:
         map_scenes(
             stack, model, SPEC, class_map=folder / f"{name}.tif",
             probability=folder / f"{name}_p.tif", crops=["poppy"], risk_area=risk_area,
-            progress=lambda *_: moments.append(time.perf_counter()), **how,
+            progress=lambda *_: moments.append(time.perf_counter()), block_size=options.block,
+            **how,
         )  # fmt: skip
         wall, cpu = time.perf_counter() - wall, cpu_seconds() - cpu
         own, child = (
@@ -152,6 +153,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, action="append", help="pixels a side")
     parser.add_argument("--workers", type=int, default=1, help="processes that classify")
     parser.add_argument("--dask", type=int, action="append", help="workers of a local cluster")
+    parser.add_argument("--block", type=int, help="pixels a side of a block")
     parser.add_argument("--risk", type=float, help="share of the land inside the risk area")
     parser.add_argument("--no-compiler", action="store_true")
     parser.add_argument("--run", type=Path, help=argparse.SUPPRESS)
