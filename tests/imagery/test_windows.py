@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 import time
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 from conftest_maps import SPEC, pixels_of, trained
 
-from imagery import mapping
+from imagery import mapping, windows
 from imagery.catalog import read_scenes
 from imagery.errors import WriteError
 from imagery.mapping import map_scenes
@@ -22,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 KILLED = """
 import sys, time
 from pathlib import Path
-from imagery import mapping
+from imagery import mapping, windows
 from imagery.catalog import read_scenes
 from imagery.classify import CropModel
 from imagery.features import FeatureSpec
@@ -107,3 +108,33 @@ def test_an_unwritable_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(WriteError, match=r"cannot be kept in .*file/w"):
         FinishedWindows(tmp_path / "file" / "w", "job")
+
+
+def test_a_full_disk_keeps_what_was_finished_and_leaves_no_map(
+    make_scenes: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack = read_scenes(make_scenes(rows=128, cols=128))
+    model, keep, out = trained(stack), tmp_path / "windows", tmp_path / "maps"
+    out.mkdir()
+    written = 0
+
+    def fsync(number: int) -> None:
+        nonlocal written
+        written += 1
+        if written > 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    def write_maps() -> None:
+        mapping.map_scenes(
+            stack, model, SPEC, class_map=out / "class_map.tif", probability=out / "p.tif",
+            crops=["poppy"], block_size=64, keep=keep,
+        )  # fmt: skip
+
+    with monkeypatch.context() as patch:
+        patch.setattr(windows.os, "fsync", fsync)
+        with pytest.raises(WriteError, match=r"No space left on device.*disk is not full"):
+            write_maps()
+    assert not list(out.iterdir())
+    assert len(list(keep.rglob("*.window"))) == 2
+    write_maps()
+    assert sorted(path.name for path in out.iterdir()) == ["class_map.tif", "p.tif"]
