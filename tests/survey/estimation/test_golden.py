@@ -347,6 +347,15 @@ def test_shared_yield_correlates_districts():
     assert total_se != pytest.approx(wrong, rel=1e-3)
 
 
+def test_slope_of_the_yield_curve():
+    for row in golden("yield")["values"]["table"]:
+        volume, step = float(row["VC"]), 1e-3
+        # One-sided at zero, where the curve begins.
+        low = max(volume - step, 0.0)
+        rise = opium_yield([volume + step])[0] - opium_yield([low])[0]
+        assert rise / (volume + step - low) == pytest.approx(row["dY_dVC"], rel=1e-5)
+
+
 # --- difference in differences ---------------------------------------------------------------
 
 
@@ -374,6 +383,8 @@ def test_card_krueger_panel_of_stores():
     ]
     change, state = np.array([p[0] for p in pairs]), np.array([p[1] for p in pairs])
     assert [int((state == 0).sum()), int((state == 1).sum())] == expected["balanced"]["n_by_state"]
+    means = [float(change[state == s].mean()) for s in (0, 1)]
+    assert means == close(expected["balanced"]["mean_change"])
     design = SurveyDesign(weight=np.ones(change.size), stratum=state)
     result = mean_contrast(design, change, [state == 1, state == 0], (1, -1))
     assert result.value == close(expected["balanced"]["did"])

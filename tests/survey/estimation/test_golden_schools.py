@@ -236,6 +236,7 @@ def test_apiclus2_two_stage():
         n_units=number("fpc2"),
     )
     expected = API["apiclus2"]
+    assert design.weight[:5].tolist() == expected["weights_first5"]
     ones = np.ones(design.weight.size)
     api00 = number("api00")
     for case, key in ((design, "mean_api00"), (without_fpc(design), "mean_api00_withreplacement")):
