@@ -1,0 +1,137 @@
+"""Spreadsheets of a working day, and files that are something else."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+
+import openpyxl
+import pytest
+
+from survey.forms import parse_submissions
+
+VISIT = {
+    "instanceID": "uuid:1",
+    "segment_id": "S-1",
+    "visit_date": "2026-02-03",
+    "observer_code": "T1",
+    "observed_percent": "80",
+    "area_unit": "rai",
+    "poppy_area": "1.3",
+    "cannabis_area": "0",
+}
+
+
+def workbook(sheets: dict[str, list[list[object]]]) -> bytes:
+    book = openpyxl.Workbook()
+    assert book.active is not None
+    book.remove(book.active)
+    for name, rows in sheets.items():
+        sheet = book.create_sheet(name)
+        for row in rows:
+            sheet.append(row)
+    out = io.BytesIO()
+    book.save(out)
+    return out.getvalue()
+
+
+def csv_with(**answers: str) -> bytes:
+    row = VISIT | answers
+    return f"{','.join(row)}\n{','.join(row.values())}\n".encode()
+
+
+def told(data: bytes) -> list[str]:
+    return [str(problem) for problem in parse_submissions("f", data).problems]
+
+
+def test_a_title_above_the_header_and_a_sheet_of_notes_do_no_harm() -> None:
+    rows: list[list[object]] = [
+        ["Visits of team 1", None, None],
+        [None],
+        list(VISIT),
+        list(VISIT.values()),
+    ]
+    data = workbook({"notes": [["call the office"], ["on Monday"]], "visits": rows})
+    parsed = parse_submissions("f.xlsx", data)
+    assert [submission.instance_id for submission in parsed.submissions] == ["uuid:1"]
+    (remark,) = parsed.problems
+    assert not remark.is_refused
+    assert "sheet notes was not read; it has no instanceID column" in str(remark)
+
+
+def test_submissions_of_every_sheet_are_taken_and_a_fault_names_its_sheet() -> None:
+    second = dict(VISIT, instanceID="uuid:2", poppy_area="1,3")
+    sheets = {"north": [list(VISIT), list(VISIT.values())]}
+    sheets["south"] = [list(second), list(second.values())]
+    parsed = parse_submissions("f.xlsx", workbook(sheets))
+    assert len(parsed.submissions) == 2
+    (problem,) = parsed.problems
+    assert str(problem).startswith("f.xlsx, sheet south, row 1: poppy_area '1,3' has a comma")
+    twice = dict(sheets, south=sheets["north"])
+    assert "was used in row 1 of sheet north already" in told(workbook(twice))[0]
+
+
+@pytest.mark.parametrize(
+    ("answers", "part"),
+    [
+        ({"visit_date": "46056"}, "counts days; write 2026-02-03"),
+        ({"visit_date": "46056.0"}, "counts days; write 2026-02-03"),
+        ({"visit_date": "2569-02-03"}, "write the year 2026 for 2569"),
+        ({"poppy_area": "#REF!"}, "is the error of a formula"),
+        ({"poppy_area": "#DIV/0!"}, "is the error of a formula"),
+        ({"poppy_area": "=A1*2"}, "is not a number"),
+        ({"segment_id": "#N/A"}, "is the error of a formula"),
+        ({"segment_point": "97.5 20.5 900 8"}, "latitude and longitude exchanged"),
+    ],
+)
+def test_what_spreadsheets_do_to_answers_is_told_with_a_remedy(
+    answers: dict[str, str], part: str
+) -> None:
+    (problem,) = told(csv_with(**answers))
+    assert part in problem
+
+
+@pytest.mark.parametrize("number", ["၁.၃", "๑.๓", "໑.໓", "႑.႓"])
+def test_digits_of_the_region_are_numbers(number: str) -> None:
+    parsed = parse_submissions("f.csv", csv_with(poppy_area=number))
+    assert parsed.problems == ()
+    plain = parse_submissions("f.csv", csv_with()).submissions[0]
+    assert parsed.submissions[0].sha256 == plain.sha256
+
+
+def archive(**members: bytes) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as packed:
+        for name, content in members.items():
+            packed.writestr(name.replace("__", "."), content)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("data", "part"),
+    [
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600), "old Excel workbook (.xls)"),
+        (b"%PDF-1.7 ...", "is a PDF"),
+        (b"\xff\xd8\xff\xe0 JFIF", "is a photo"),
+        (b"\x1f\x8b\x08 ...", "packed with gzip"),
+        (b"SQLite format 3\x00", "is a database"),
+        (b"<!DOCTYPE html><html><body/></html>", "declares a DTD"),
+        (b"<html><body>Sign in</body></html>", "is a web page; your sign-in"),
+        (archive(content__xml=b"<x/>"), "is an OpenDocument sheet"),
+        (archive(photo__jpg=b"x"), "is an archive without CSV"),
+        (archive(visits__csv=b"a,b\n1,2\n"), "has no instanceID column"),
+        (archive(visits__csv=csv_with())[:200], "is no readable workbook"),
+        (workbook({"empty": []}), "has no instanceID column"),
+    ],
+)
+def test_files_of_another_kind_are_named_as_what_they_are(data: bytes, part: str) -> None:
+    (problem,) = told(data)
+    assert part in problem
+
+
+def test_archives_that_unpack_to_far_more_than_they_weigh_are_not_unpacked() -> None:
+    bomb = archive(visits__csv=bytes(201_000_000))
+    assert len(bomb) < 1_000_000
+    assert "unpacks to 201 MB" in told(bomb)[0]
+    many = archive(**{f"t{number}__csv": b"x" for number in range(501)})
+    assert "in 501 parts" in told(many)[0]
