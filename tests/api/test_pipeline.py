@@ -14,11 +14,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from api.pipeline import RunResult, read_inputs, segment_frame
+from api.pipeline import RunResult, read_inputs, run_round, segment_frame
 from api.reviewing import round_reviews
 from imagery.raster import is_valid_cog
 from survey.areas import geodesic_area_ha
+from survey.errors import SurveyError
 from survey.estimation import Sample, expansion_total, regression_total
+from survey.forms import SubmissionStore
+from survey.privacy import withdraw
 from survey.review import Action, ReviewLog
 from survey.rounds import read_round
 from survey.types import Crop
@@ -254,3 +257,20 @@ def test_only_accepted_submissions_make_the_estimate(finished, fresh) -> None:
         inputs.digests["submissions"]
         != json.loads((published(whole) / "run.json").read_text())["inputs"]["submissions"]
     )
+
+
+def test_a_run_that_used_what_was_withdrawn_meanwhile_leaves_nothing(fresh) -> None:
+    prepared = fresh()
+    declared = read_round(prepared.survey)
+    store = SubmissionStore(declared.submissions_folder)
+    instance = store.submissions("farmer_survey")[0].instance_id
+
+    def withdraw_late(step: str, done: int, _: int) -> None:
+        if (step, done) == ("Publishing", 0):
+            out = declared.output_folder
+            withdraw(store, instance, output_folder=out, now=datetime.now(UTC), by="t")
+
+    with pytest.raises(SurveyError, match="withdrawn while the run was under way"):
+        run_round(declared, today=date(2026, 7, 1), progress=withdraw_late)
+    assert not declared.output_folder.exists()
+    assert not list(prepared.folder.glob(".out-partial-*"))
