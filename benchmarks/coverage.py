@@ -14,6 +14,7 @@ what the ladder may give a district with fewer than 10 segments, on the same dra
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import math
 import time
@@ -204,10 +205,12 @@ def linears(frame, strata, sample, masks):
         if not inside.any():
             continue
         result["expansion", key] = expansion_linear(design, y, inside), EstimateType.DIRECT
-        result["ratio", key] = (
-            ratio_linear(design, y, risk[sample.index], inside, float(risk[mask].sum())),
-            EstimateType.DIRECT,
-        )
+        # Refused where the sampled segments stand for too little of the domain: left out.
+        with contextlib.suppress(TooFewUnitsError):
+            result["ratio", key] = (
+                ratio_linear(design, y, risk[sample.index], inside, float(risk[mask].sum())),
+                EstimateType.DIRECT,
+            )
         if fit is not None:
             result["regression", key] = (
                 fit.greg(columns[mask].sum(axis=0), inside),
