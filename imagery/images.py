@@ -123,7 +123,6 @@ def _product(
     )
     stem = Path(images[0]).stem if not also else also[0].stem
     files = [path for path in images if isinstance(path, Path)]
-    # What the sidecar calls it: a copy of the same image elsewhere is the same source.
     day = said.acquired.isoformat()
     label = stem.removeprefix(day).strip("_- ") or "image"
     return Product(
@@ -136,6 +135,7 @@ def _product(
         nodata=said.nodata,
         masks=masks,
         originals=tuple(dict.fromkeys([*files, *(mask.path for mask in said.masks), *also])),
+        source_bytes=sum(path.stat().st_size for path in files) if files else None,
         about={key: meta[key] for key in _ABOUT if key in meta and key != "source"},
     )
 

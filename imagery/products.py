@@ -83,6 +83,8 @@ class Product:
     masks : tuple of MaskSource
     originals : tuple of Path
         Files that were delivered; their checksums go into the sidecar.
+    source_bytes : int or None
+        Size of what was delivered, where its name alone does not tell it from another.
     about : mapping
         Platform, level and the like, as they go into the sidecar.
     """
@@ -96,6 +98,7 @@ class Product:
     nodata: float | None = None
     masks: tuple[MaskSource, ...] = ()
     originals: tuple[Path, ...] = ()
+    source_bytes: int | None = None
     about: dict[str, Any] = field(default_factory=dict)
 
 
@@ -375,7 +378,7 @@ def _made(product: Product, warp: Warp, resampling: Resampling) -> dict[str, Any
     t = warp.grid.transform
     return {
         "source": product.source,
-        "source_bytes": sum(path.stat().st_size for path in product.originals if path.exists()),
+        "source_bytes": product.source_bytes,
         "bands": [band.name for band in product.bands],
         "grid": [warp.grid.crs.to_string(), *warp.grid.shape, t.a, t.c, t.f],
         "resampling": resampling.value if warp.resamples else None,

@@ -59,14 +59,14 @@ def scenes_list(
         f"pixels of {_pixel(stack.grid)}, {stack.grid.crs.to_string()}"
     )
     for scene in stack.scenes:
-        masks = "; ".join(f"{mask.path.name}, clear where {_rule(mask)}" for mask in scene.masks)
+        masks = "; ".join(f"{mask.path.name}: clear where {_rule(mask)}" for mask in scene.masks)
         part = ""
         if scene.grid.shape != stack.grid.shape:
             (rows_own, cols_own), (rows_all, cols_all) = scene.grid.shape, stack.grid.shape
             part = f"  ({_percent(rows_own * cols_own / (rows_all * cols_all))} of the grid)"
         typer.echo(f"  {scene.acquired}  {scene.path.name}  {' '.join(scene.bands)}{part}")
         typer.echo(
-            f"              {'hidden by ' + masks if masks else 'no mask: clouds are not hidden'}"
+            f"              {'mask ' + masks if masks else 'no mask: clouds are not hidden'}"
         )
 
 

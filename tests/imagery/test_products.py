@@ -396,6 +396,16 @@ def test_a_second_product_of_the_same_name_gets_its_own_files(tmp_path: Path) ->
     assert import_product(second, scenes) == (scenes / "2026-01-05_a-2.json", False)
 
 
+def test_an_image_that_changed_under_its_name_is_not_taken_for_the_old_one(
+    tmp_path: Path,
+) -> None:
+    sidecar = write_image(tmp_path / "a.tif")
+    import_product(sidecar_product(sidecar), tmp_path / "s")
+    write_image(tmp_path / "a.tif", size=30)
+    with pytest.raises(SceneError, match="remove that scene"):
+        import_product(sidecar_product(sidecar), tmp_path / "s")
+
+
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     product = sidecar_product(write_image(tmp_path / "a.tif"))
     (tmp_path / "file").write_text("")

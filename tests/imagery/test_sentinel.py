@@ -167,6 +167,9 @@ def test_a_zip_gives_the_same_scene_as_its_folder_and_is_not_unpacked(tmp_path: 
     import_safe(folder, tmp_path / "a", bands=["red", "swir1", "nir09"])
     sidecar = import_safe(archive, tmp_path / "b", bands=["red", "swir1", "nir09"])
     assert archive.read_bytes() == before
+    # Folder and zip of one product beside one another are one scene.
+    bands = ["red", "swir1", "nir09"]
+    assert import_safe(archive, tmp_path / "a", bands=bands) == tmp_path / "a" / sidecar.name
     for path in sorted((tmp_path / "a").glob("*.tif")):
         with rasterio.open(path) as one, rasterio.open(tmp_path / "b" / path.name) as other:
             np.testing.assert_array_equal(one.read(), other.read())
