@@ -221,7 +221,7 @@ def run_uploads(place: Path, *, n_clients: int, n_each: int, n_kills: int, seed:
     total = n_clients * n_each
     kills = {"server": 0, "database": 0}
     server = serve()
-    threads = [threading.Thread(target=upload, args=(n,)) for n in range(n_clients)]
+    threads = [threading.Thread(target=upload, args=(n,), daemon=True) for n in range(n_clients)]
     for thread in threads:
         thread.start()
     try:
@@ -236,7 +236,8 @@ def run_uploads(place: Path, *, n_clients: int, n_each: int, n_kills: int, seed:
                 pid = int((cluster.folder / "data" / "postmaster.pid").read_text().split()[0])
                 os.kill(pid, signal.SIGKILL)
                 kills["database"] += 1
-                time.sleep(0.5)
+                while Path(f"/proc/{pid}").exists():
+                    time.sleep(0.05)
                 cluster.ensure_running()
             else:
                 server.kill()

@@ -71,12 +71,17 @@ def write_once(path: Path, content: bytes, *, root: Path) -> bool:
 
 def make_private(folder: Path, *, root: Path) -> None:
     """Make a folder and its parents up to `root`, each of mode 0700 and on disk."""
+    for above in _make_folders(folder, root):
+        flush_folder(above)
+
+
+def _make_folders(folder: Path, root: Path) -> list[Path]:
+    """Make a folder and its parents; the folders that hold new names, not flushed yet."""
     if folder.is_dir():
-        return
-    if folder != root:
-        make_private(folder.parent, root=root)
+        return []
+    changed = [] if folder == root else _make_folders(folder.parent, root)
     folder.mkdir(mode=0o700, parents=folder == root, exist_ok=True)
-    flush_folder(folder.parent)
+    return [*changed, folder.parent]
 
 
 def flush_folder(folder: Path) -> None:
@@ -129,6 +134,9 @@ def write_all(files: Sequence[tuple[Path, bytes | Path]], *, root: Path) -> list
     """
     made = [False] * len(files)
     written: list[tuple[int, Path]] = []
+    folders = {path.parent for path, _ in files}
+    # Another writer may have made a folder a moment ago and not have flushed its name yet.
+    folders |= {folder.parent for folder in folders if folder != root}
     handles: list[int] = []
     flush = _flushers().map
 
@@ -148,7 +156,7 @@ def write_all(files: Sequence[tuple[Path, bytes | Path]], *, root: Path) -> list
                 written.append((number, content))
                 handles.append(os.open(content, os.O_RDONLY))
             else:
-                make_private(path.parent, root=root)
+                folders.update(_make_folders(path.parent, root))
                 partial = path.parent / f".{secrets.token_hex(8)}"
                 handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
                 written.append((number, partial))
@@ -161,7 +169,7 @@ def write_all(files: Sequence[tuple[Path, bytes | Path]], *, root: Path) -> list
         flush_files()
         for number, partial in written:
             path = files[number][0]
-            make_private(path.parent, root=root)
+            folders.update(_make_folders(path.parent, root))
             with suppress(FileExistsError):
                 os.link(partial, path)
                 made[number] = True
@@ -171,7 +179,7 @@ def write_all(files: Sequence[tuple[Path, bytes | Path]], *, root: Path) -> list
         for _, partial in written:
             partial.unlink(missing_ok=True)
     # Of files that were there already, too: whoever wrote them may not have come so far.
-    list(flush(flush_folder, {path.parent for path, _ in files}))
+    list(flush(flush_folder, folders))
     return made
 
 
