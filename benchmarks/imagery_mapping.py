@@ -8,7 +8,8 @@
 Each size runs in a process of its own: 10 bands x 3 dates of noise with clouds, four indices,
 four classes x 50 rounds = 200 trees, class and probability COG. Prints megapixels a CPU second
 (workers included) and a second, and the peak resident memory of this process and of the largest
-worker. With --dask the rate is that between the first windows and the last: without start-up.
+worker. With --dask only the rate between the first windows and the last counts: it is without
+start-up, and CPU and memory of a cluster's workers are not seen from here.
 --no-compiler leaves the extra `fast` out even where it is installed.
 """
 
