@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -212,13 +213,76 @@ def file_digest(path: Path) -> str:
 
 
 def read_csv(path: Path) -> pd.DataFrame:
-    """Read a CSV with every value as text, so that codes such as 0101 keep their zeros."""
-    if not path.is_file():
-        raise SurveyError(f"{path} does not exist; check the path under [inputs] in survey.toml")
+    """Read a CSV with every value as text, so that codes such as 0101 keep their zeros.
+
+    Space around column names is dropped, and empty rows at the end.
+
+    Raises
+    ------
+    TableError
+        The file is empty, not UTF-8, separated by something else than commas, has a column name
+        twice, or a row with more values than there are columns (which would shift them).
+    """
+    if not path.exists():
+        raise SurveyError(f"{path} does not exist; check the path")
+    if path.is_dir():
+        raise SurveyError(f"{path} is a folder; name the file in it")
     try:
-        # Everything as text: P-codes such as 0101 must keep their zeros.
-        return pd.read_csv(path, dtype=str, encoding="utf-8-sig", keep_default_na=False)
-    except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        _refuse_other_separators(path)
+        # Everything as text: P-codes such as 0101 must keep their zeros. The header is a row
+        # like others, or pandas takes the first column of too long rows for an index.
+        table = pd.read_csv(
+            path, dtype=str, encoding="utf-8-sig", keep_default_na=False, header=None
+        )
+    except pd.errors.EmptyDataError as error:
+        raise TableError(f"{path.name} is empty; export it anew") from error
+    except pd.errors.ParserError as error:
+        raise TableError(
+            f"{path.name} cannot be read as CSV ({_in_words(error)}); a value that holds a comma "
+            "needs quotes"
+        ) from error
+    except UnicodeDecodeError as error:
         raise TableError(
             f"{path.name} cannot be read as CSV in UTF-8 ({error}); save it as 'CSV UTF-8'"
         ) from error
+    names = table.iloc[0].fillna("").str.strip()
+    rows = table.iloc[1:].reset_index(drop=True).fillna("")
+    filled = np.flatnonzero((rows != "").any(axis=1))
+    rows = rows.iloc[: int(filled[-1]) + 1 if filled.size else 0]
+    nameless = (names == "").to_numpy()
+    for at in np.flatnonzero(nameless):
+        held = rows[at].str.strip() != ""
+        if held.any():
+            raise TableError(
+                f"{path.name}, row {int(held.to_numpy().argmax()) + 1}: column {at + 1} holds a "
+                "value but has no name; name it in the first line or remove it"
+            )
+    repeated = names[names.duplicated() & ~nameless]
+    if len(repeated):
+        raise TableError(
+            f"{path.name} has more than one column {repeated.iloc[0]!r}; keep the one that is meant"
+        )
+    rows = rows.loc[:, ~nameless]
+    rows.columns = pd.Index(names[~nameless].tolist())
+    return rows
+
+
+def _refuse_other_separators(path: Path) -> None:
+    """Say so where the first line has no comma but another mark between its columns."""
+    with path.open(encoding="utf-8-sig") as handle:
+        first = handle.readline()
+    for mark, word in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
+        if mark in first and "," not in first:
+            raise TableError(
+                f"{path.name}: its columns are separated by {word}; save it with commas (and "
+                "numbers with a decimal point)"
+            )
+
+
+def _in_words(error: Exception) -> str:
+    """What pandas says of a row that is too long, with our count of rows."""
+    found = re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", str(error))
+    if found is None:
+        return str(error)
+    columns, line, values = (int(number) for number in found.groups())
+    return f"row {line - 1} has {values} values for {columns} columns"

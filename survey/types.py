@@ -215,7 +215,14 @@ class TableContract:
         if kind == "int":
             bad |= ~absent & (numbers % 1 != 0)
         if bad.any():
-            _fail(where, values, bad, f"is {{!r}}, not {kind}", "correct the number")
+            text = values[bad].iloc[0]
+            is_marked = isinstance(text, str) and any(sign in text for sign in ", \u00a0\u202f'")
+            remedy = (
+                "write it with a decimal point and without thousands separators"
+                if is_marked
+                else "correct the number"
+            )
+            _fail(where, values, bad, f"is {{!r}}, not {kind}", remedy)
         if column in self.non_negative and (numbers < 0).any():
             _fail(where, values, numbers < 0, "is {!r}, below zero", "correct the number")
         if kind == "int" and not absent.any():

@@ -18,6 +18,8 @@ from survey.types import Estimate, EstimateType
 __all__ = ["FEW_POSITIVE", "Linear", "few_upper_ha", "finish", "t_quantile", "zero_upper_ha"]
 
 ZERO_QUANTILE = 0.95
+# Of a total, its own and that of the sample: a standard error below it is rounding.
+ROUNDING = 1e-12
 # Positive segments below which the share of positives bounds the interval; chosen by
 # benchmarks/coverage.py on one set of populations and validated on another (docs/methods.md).
 FEW_POSITIVE = {EstimateType.DIRECT: 40, EstimateType.ASSISTED: 10}
@@ -150,6 +152,8 @@ def finish(
     is_census = _is_census(design)
     open_rows = inside & ~is_census
     moments = linearised_moments(design, linear.z)
+    # What rounding leaves of residuals that vanish is no error.
+    noise = ROUNDING * (abs(linear.value_ha) + float(design.weight @ sample.y_ha))
     se, df = math.sqrt(float(moments.variance[0])), float(moments.df[0])
     value = max(linear.value_ha, 0.0)
     if linear.residual_ha is not None:
@@ -160,6 +164,7 @@ def finish(
             why += (
                 " Few segments carry the map's errors: the interval can cover less than it states."
             )
+    se = se if se > noise else 0.0
     variance = se**2
     # Cochran (1977) sec. 2.8: value -+ t_df * se; a negative raw value is cut at zero and
     # the half-width kept, so the cut never shortens the upper side.

@@ -4,9 +4,30 @@ from __future__ import annotations
 
 import pandas as pd
 
+from survey.errors import TableError
+
 __all__ = ["with_columns"]
 
 
 def with_columns(table: pd.DataFrame, **columns: str | pd.Series[str]) -> pd.DataFrame:
-    """Add columns that were left out."""
-    return table.assign(**{k: v for k, v in columns.items() if k not in table.columns})
+    """Add columns that were left out.
+
+    Raises
+    ------
+    TableError
+        A column is there under a name that differs only in case, spaces or signs: left unread,
+        it would change the figures silently.
+    """
+    written = {_plain(str(name)): str(name) for name in table.columns}
+    absent = {name: value for name, value in columns.items() if name not in table.columns}
+    for name in absent:
+        if _plain(name) in written:
+            raise TableError(
+                f"column {written[_plain(name)]!r} is probably meant as {name!r}; rename it, or it "
+                "would not be read"
+            )
+    return table.assign(**absent)
+
+
+def _plain(name: str) -> str:
+    return "".join(sign for sign in name.casefold() if sign.isalnum())

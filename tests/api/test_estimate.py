@@ -129,6 +129,14 @@ def test_a_comparison_across_methods_needs_a_signature(here: Path) -> None:
             TableError, r"sample\.csv, row 2: reference_ha is 'some', not float",
         ),
         (
+            "sample.csv", "S03,2.4", 'S03,"2,4"', "totals frame.csv sample.csv",
+            TableError, r"row 3: reference_ha is '2,4', not float; write it with a decimal point",
+        ),
+        (
+            "units.csv", "stratum_id", "Stratum ID", "design units.csv",
+            TableError, r"column 'Stratum ID' is probably meant as 'stratum_id'",
+        ),
+        (
             "sample.csv", "S02", "S99", "totals frame.csv sample.csv",
             TableError, r"sample\.csv, row 2: segment_id 'S99' is not in the frame",
         ),

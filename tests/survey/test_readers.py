@@ -14,6 +14,7 @@ from survey.areas import geodesic_area_ha
 from survey.errors import DuplicateIdError, GeometryError, SurveyError, TableError
 from survey.readers import (
     read_baselines,
+    read_csv,
     read_districts,
     read_frame,
     read_projects,
@@ -123,6 +124,38 @@ def test_missing_and_truncated_files(tmp_path: Path) -> None:
     broken.write_bytes(whole[:5000])
     with pytest.raises(SurveyError, match=r"broken\.gpkg cannot be read"):
         read_districts(broken)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", r"t\.csv is empty"),
+        ("id;y\n007;2,5\n", "separated by semicolons; save it with commas"),
+        ("id\ty\n007\t2\n", "separated by tabs"),
+        ("id,y\n007,1\n008,2,9\n", r"row 2 has 3 values for 2 columns"),
+        ("id,y\n007,1,\n008,2,\n", r"row 1 has 3 values for 2 columns"),
+        ("id,y,y\n007,1,2\n", "more than one column 'y'"),
+        ("id,y, y\n007,1,2\n", "more than one column 'y'"),
+        ("id,y,\n007,1,\n008,1,5\n", r"row 2: column 3 holds a value but has no name"),
+    ],
+)
+def test_a_table_whose_columns_would_shift_or_vanish_is_refused(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(TableError, match=message):
+        read_csv(path)
+
+
+def test_what_spreadsheets_add_is_taken_off(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes("\ufeffid, stratum_id ,y,\r\n007,A,NA,\r\n,,,\r\n".encode())
+    table = read_csv(path)
+    assert table.columns.tolist() == ["id", "stratum_id", "y"]
+    assert table.to_numpy().tolist() == [["007", "A", "NA"]]
+    with pytest.raises(SurveyError, match="is a folder"):
+        read_csv(tmp_path)
 
 
 def test_swapped_axes_do_not_pass(tmp_path: Path) -> None:

@@ -73,11 +73,15 @@ def small_area_estimates(
     if model not in MODELS:
         raise EstimationError(f"model {model!r} is unknown; use 'two_part' or 'unit_level'")
     sample.check_in(frame)
-    # A segment without risk area holds nothing and says nothing.
-    kept = frame.risk_ha > 0.0
-    row = np.cumsum(kept) - 1
-    inside = kept[sample.index]
-    if not inside.any():
+    # In the order of the ids, so that the draws do not depend on that of the rows. A segment
+    # without risk area holds nothing and says nothing.
+    kept = np.argsort(frame.segment_id)
+    kept = kept[frame.risk_ha[kept] > 0.0]
+    row = np.full(frame.size, -1)
+    row[kept] = np.arange(kept.size)
+    inside = np.argsort(row[sample.index])
+    inside = inside[row[sample.index[inside]] >= 0]
+    if not inside.size:
         raise TooFewUnitsError("no sampled segment has risk area; no district model is possible")
     rows = row[sample.index[inside]].astype(np.int64)
     y = np.minimum(sample.y_ha[inside], frame.risk_ha[sample.index[inside]])

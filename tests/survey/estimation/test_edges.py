@@ -333,3 +333,21 @@ def test_design_effect_is_against_simple_random_sampling():
     whole = frame((40,))
     estimate = expansion_total(whole, sample(range(10), [1.0, 0.0, 2.0, 0.0, 3.0] * 2))
     assert estimate.deff == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("estimator", [expansion_total, regression_total])
+def test_what_rounding_leaves_of_no_residual_is_not_an_error_of_nearly_zero(estimator):
+    rng = np.random.default_rng(1)
+    risk = rng.uniform(10.0, 60.0, 300)
+    frame = Frame(
+        segment_id=np.arange(300).astype(str),
+        stratum=rng.choice(["a", "b", "c"], 300),
+        domain=np.full(300, "d"),
+        group=np.full(300, "p"),
+        risk_ha=risk,
+        covariate_ha=rng.uniform(0.0, 9.0, 300),
+    )
+    rows = np.arange(0, 300, 4)
+    y = np.full(75, 0.1) if estimator is expansion_total else frame.covariate_ha[rows] / 3.0
+    with pytest.raises(TooFewUnitsError, match="leave no residual"):
+        estimator(frame, Sample(index=rows, y_ha=y))

@@ -120,3 +120,25 @@ def test_truncated_variance_is_said_in_words():
         model="unit_level",
     )
     assert all("estimated as zero" in estimate.why for estimate in got.values())
+
+
+@pytest.mark.parametrize("model", ["two_part", "unit_level"])
+def test_the_order_of_rows_changes_nothing(model):
+    frame, _, sample, _ = made()
+    one = small_area_estimates(
+        frame, sample, rng=np.random.default_rng(3), model=model, n_draws=100
+    )
+    order = np.random.default_rng(4).permutation(frame.size)
+    names = ("segment_id", "stratum", "domain", "group", "risk_ha", "covariate_ha")
+    shuffled = Frame(**{name: getattr(frame, name)[order] for name in names})
+    rows = np.argsort(order)[sample.index][::-1]
+    two = small_area_estimates(
+        shuffled,
+        Sample(index=rows, y_ha=sample.y_ha[::-1]),
+        rng=np.random.default_rng(3),
+        model=model,
+        n_draws=100,
+    )
+    for name, figure in one.items():
+        for what in ("value_ha", "se_ha", "ci_low_ha", "ci_high_ha"):
+            assert getattr(two[name], what) == pytest.approx(getattr(figure, what), rel=1e-9)
