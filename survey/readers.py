@@ -260,7 +260,7 @@ def read_csv(path: Path) -> pd.DataFrame:
     repeated = names[names.duplicated() & ~nameless]
     if len(repeated):
         raise TableError(
-            f"{path.name} has more than one column {repeated.iloc[0]!r}; keep the one that is meant"
+            f"{path.name} has more than one column {repeated.iloc[0]!r}; keep the one meant"
         )
     rows = rows.loc[:, ~nameless]
     rows.columns = pd.Index(names[~nameless].tolist())

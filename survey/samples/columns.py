@@ -23,8 +23,8 @@ def with_columns(table: pd.DataFrame, **columns: str | pd.Series[str]) -> pd.Dat
     for name in absent:
         if _plain(name) in written:
             raise TableError(
-                f"column {written[_plain(name)]!r} is probably meant as {name!r}; rename it, or it "
-                "would not be read"
+                f"column {written[_plain(name)]!r} is probably meant as {name!r}; rename it, or "
+                "it would not be read"
             )
     return table.assign(**absent)
 
