@@ -40,11 +40,14 @@ class Statistic:
     percentile_low, percentile_high : float
         Percentile limits of the replicates; NaN without replicates.
     level, df, deff : float
-        `deff` is NaN for a ratio and for calibrated weights.
-    n_units, n_clusters : int
-        In the domain.
+        `deff` is against a simple random sample of as many units (of the domain, for a mean);
+        NaN for a ratio and for calibrated weights.
+    n_units, n_clusters, n_positive : int
+        In the domain; `n_positive` counts units whose y is above zero.
     method : str
         Quantity, weights and variance.
+    why : str
+        What the error rests on; for a domain without a figure, why there is none.
     """
 
     domain_id: str
@@ -59,7 +62,9 @@ class Statistic:
     deff: float
     n_units: int
     n_clusters: int
+    n_positive: int
     method: str
+    why: str
 
 
 def domain_statistics(
@@ -101,7 +106,8 @@ def domain_statistics(
     Raises
     ------
     TooFewUnitsError
-        A ratio's or a mean's denominator is zero in a domain.
+        A ratio's denominator is zero in all units together, or in a replicate of them. A domain
+        in which it is has NaN for a figure (or, in a replicate, for its error) and a `why`.
     EstimationError
         Shapes or options that do not fit each other.
 
@@ -136,21 +142,31 @@ def domain_statistics(
     quantile = t_quantile(level, degrees)
     _, cluster, _ = design.stages()
     masks = {} if domain is None else {str(d): labels == d for d in np.unique(labels)}
+    if "all" in masks and not masks["all"].all():
+        raise EstimationError('a domain is called "all", as the sum of the domains; rename it')
     masks["all"] = np.ones(n, dtype=np.bool_)
     variance_label = "linearised" if replicates is None else replicate_label
     method = "_".join(
         [quantity.value, *(["calibrated"] if calibrated is not None else []), variance_label]
     )
+    base = _described(design, degrees, calibrated is not None, variance_label)
     result = []
     for name, mask in masks.items():
-        value, variance = _linearised(design, values, denominator, mask, calibrated)
-        low = high = math.nan
-        if weights is not None and replicates is not None:
-            each = _each(weights, values, denominator, mask)
-            variance = float(replicate_covariance(each, replicates.scale)[0, 0])
-            low, high = percentile_interval(each, level=level)
-        se = math.sqrt(max(variance, 0.0))
-        plain = denominator is None and calibrated is None
+        value = se = low = high = deff = math.nan
+        why = base
+        try:
+            value, variance = _linearised(design, values, denominator, mask, calibrated)
+            if weights is not None and replicates is not None:
+                each = _each(weights, values, denominator, mask)
+                variance = float(replicate_covariance(each, replicates.scale)[0, 0])
+                low, high = percentile_interval(each, level=level)
+            se = math.sqrt(max(variance, 0.0))
+            if calibrated is None and quantity is not Quantity.RATIO:
+                deff = _design_effect(design, values, mask, variance, quantity)
+        except TooFewUnitsError as problem:
+            if domain is None or name == "all":
+                raise
+            why = f"{str(problem)[:1].upper()}{str(problem)[1:]}."
         result.append(
             Statistic(
                 domain_id=name,
@@ -162,15 +178,40 @@ def domain_statistics(
                 percentile_high=high,
                 level=level,
                 df=degrees,
-                deff=design_effect(design, np.where(mask, values, 0.0), variance)
-                if plain
-                else math.nan,
+                deff=deff,
                 n_units=int(mask.sum()),
                 n_clusters=int(np.unique(cluster[mask]).size),
+                n_positive=int((values[mask] > 0.0).sum()),
                 method=method,
+                why=why,
             )
         )
     return result
+
+
+def _described(design: SurveyDesign, df: float, is_calibrated: bool, variance: str) -> str:
+    """What the errors of a table rest on, in words."""
+    _, _, of_cluster = design.stages()
+    n_strata = int(of_cluster.max()) + 1
+    units = "units" if design.cluster is None else "clusters"
+    return (
+        f"{of_cluster.size} {units} in {n_strata} {'stratum' if n_strata == 1 else 'strata'}, "
+        f"{'with' if design.n_frame is not None else 'without'} finite population correction"
+        + (", second stage included" if design.n_units is not None else "")
+        + (", calibrated" if is_calibrated else "")
+        + f"; variance: {variance}; t interval with {df:g} degrees of freedom."
+    )
+
+
+def _design_effect(
+    design: SurveyDesign, y: Floats, mask: Bools, variance: float, quantity: Quantity
+) -> float:
+    if quantity is Quantity.TOTAL:
+        return design_effect(design, np.where(mask, y, 0.0), variance)
+    # Of a mean against a simple random sample of the domain's units, as R `survey`.
+    of_domain = SurveyDesign(weight=design.weight[mask], stratum=design.stratum[mask])
+    size = float(of_domain.weight.sum())
+    return design_effect(of_domain, y[mask], variance * size**2)
 
 
 def _linearised(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
@@ -114,7 +115,12 @@ def design(
         level=level,
         df=df,
     )
-    hidden = ("level", "deff", "n_clusters", "percentile_low", "percentile_high")
+    for row in found:
+        if math.isnan(row.se):
+            typer.echo(f"{row.domain_id}: {row.why}", err=True)
+    hidden = (
+        "level", "deff", "n_clusters", "n_positive", "percentile_low", "percentile_high", "why",
+    )  # fmt: skip
     show([asdict(row) for row in found], as_json, hidden=hidden)
 
 

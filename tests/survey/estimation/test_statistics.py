@@ -105,8 +105,9 @@ def test_bootstrap_has_percentile_limits_and_agrees_with_linearisation():
         ({"y": np.where(Y == 4.0, np.inf, Y)}, EstimationError, "row 7"),
         ({"domain": DOMAIN[:2]}, EstimationError, "domain has shape"),
         ({"level": 1.0}, EstimationError, "level"),
+        ({"domain": np.where(DOMAIN == "p", "p", "all")}, EstimationError, "rename it"),
         (
-            {"x": np.where(DOMAIN == "p", 0.0, X), "quantity": Quantity.RATIO, "domain": DOMAIN},
+            {"x": 0.0 * X, "quantity": Quantity.RATIO, "domain": DOMAIN},
             TooFewUnitsError, "holds none of the denominator",
         ),
         (
@@ -119,7 +120,7 @@ def test_bootstrap_has_percentile_limits_and_agrees_with_linearisation():
         ),
         (
             {
-                "replicates": Replicates(weight=np.eye(3, 8), scale=np.ones(3)),
+                "replicates": Replicates(weight=np.eye(3, 8, 8), scale=np.ones(3)),
                 "quantity": Quantity.MEAN, "domain": DOMAIN,
             },
             TooFewUnitsError, "zero in a replicate",
@@ -139,6 +140,41 @@ def test_refused(change, error, message):
     y = arguments.pop("y")
     with pytest.raises(error, match=message):
         domain_statistics(DESIGN, y, **arguments)
+
+
+def test_a_domain_without_a_figure_does_not_take_the_others_with_it():
+    no_land = np.where(DOMAIN == "p", 0.0, X)
+    p, q, everything = domain_statistics(
+        DESIGN, Y, x=no_land, quantity=Quantity.RATIO, domain=DOMAIN
+    )
+    assert np.isnan([p.value, p.se, p.ci_low, p.ci_high]).all()
+    assert "none of the denominator" in p.why
+    assert q.value > 0.0 < everything.value
+    # One unit: some replicate is without it, so its mean has no jackknife error.
+    alone = np.where(np.arange(8) == 3, "alone", "rest")
+    one, rest, _ = domain_statistics(
+        DESIGN, Y, quantity=Quantity.MEAN, domain=alone, replicates=jackknife_weights(DESIGN)
+    )
+    assert one.value == Y[3]
+    assert np.isnan(one.se)
+    assert "zero in a replicate" in one.why
+    assert rest.se > 0.0
+
+
+def test_design_effects_and_what_the_error_rests_on():
+    mean = domain_statistics(DESIGN, Y, quantity=Quantity.MEAN, domain=DOMAIN)
+    total = domain_statistics(DESIGN, Y)[-1]
+    # The number of units is known here, so total and mean have one design effect.
+    assert mean[-1].deff == pytest.approx(total.deff)
+    # Of a domain's mean: against four units out of the twenty that they stand for.
+    inside = DOMAIN == "p"
+    srs = (1.0 - 4.0 / 20.0) * np.var(Y[inside], ddof=1) / 4.0
+    assert mean[0].deff == pytest.approx(mean[0].se ** 2 / srs)
+    assert [mean[0].n_positive, mean[1].n_positive] == [
+        int((Y[inside] > 0.0).sum()), int((Y[~inside] > 0.0).sum()),
+    ]  # fmt: skip
+    assert "8 units in 2 strata, with finite population correction" in total.why
+    assert np.isnan(domain_statistics(DESIGN, Y, x=X, quantity=Quantity.RATIO)[-1].deff)
 
 
 def test_bounds_of_a_calibration():
