@@ -16,7 +16,13 @@ from survey.estimation.means import MeanEstimate
 from survey.estimation.units import Floats, Ints
 from survey.types import Estimate, EstimateType
 
-__all__ = ["Accuracy", "accuracy_of_matrix", "accuracy_of_points", "error_adjusted_area"]
+__all__ = [
+    "Accuracy",
+    "accuracy_of_matrix",
+    "accuracy_of_points",
+    "error_adjusted_area",
+    "share_upper",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,9 +120,7 @@ def error_adjusted_area(
         value, error = total * float(share[j]), total * float(se[j])
         why = "Mapped area corrected by the error matrix of a stratified point sample."
         if found == 0:
-            # Exact bound at zero finds: 1 - alpha^(1/n), in the stratum where it is largest.
-            bound = (1.0 - (1.0 - level) ** (1.0 / n)) * mapped
-            high = min(math.sqrt(float((bound**2).sum())), total)
+            high = total * _zero_bound(n, weight, level)
             result.append(_area(0.0, math.nan, 0.0, high, int(n.sum()), 0, level, why))
             continue
         half = t_quantile(level, math.inf) * error
@@ -133,6 +137,31 @@ def error_adjusted_area(
             )
         )
     return result
+
+
+def _zero_bound(n: Floats, weight: Floats, level: float) -> float:
+    """Upper limit of the share of a class found at no point, from n (H,) points and shares (H,).
+
+    Exact bounds 1 - alpha^(1/n) of the strata (Clopper and Pearson 1934), added in squares.
+    """
+    bound = (1.0 - (1.0 - level) ** (1.0 / n)) * weight
+    return min(math.sqrt(float((bound**2).sum())), 1.0)
+
+
+def share_upper(
+    stratum: npt.ArrayLike, strata_size: dict[str, float], *, level: float = 0.95
+) -> float:
+    """Upper limit of the area share of a class that no point of a sample shows.
+
+    Parameters
+    ----------
+    stratum : str array (n,)
+        Of each point.
+    strata_size : dict of stratum to float
+    """
+    labels, n = np.unique(np.asarray(stratum).astype(np.str_), return_counts=True)
+    size = np.asarray([strata_size[str(label)] for label in labels], dtype=np.float64)
+    return _zero_bound(n.astype(np.float64), size / size.sum(), level)
 
 
 def _area(

@@ -70,7 +70,7 @@ def domain_totals(
         As in `expansion_total`.
     domain : str array (N,), optional
         Domain of each segment; districts where None.
-    estimator : {"expansion", "ratio", "regression"}
+    estimator : {"expansion", "ratio", "regression", "difference"}
         One for all domains; the regression has a common slope and intercepts by stratum.
     size : {"risk_ha", "covariate_ha"}
         Denominator of the ratio.
@@ -80,7 +80,7 @@ def domain_totals(
     References
     ----------
     Cochran (1977), eqs. 5.13, 5A.68 (zeros outside the domain), 6.48; Sarndal, Swensson and
-    Wretman (1992), eq. 10.5.3.
+    Wretman (1992), eqs. 6.3.4, 10.5.3.
     """
     codes = frame.domain if domain is None else np.asarray(domain).astype(np.str_)
     if codes.shape != (frame.size,):
@@ -117,9 +117,16 @@ def domain_totals(
         forms = [fit.greg(totals[d], inside[:, d], leverage=leverage) for d in range(labels.size)]
         value = np.asarray([form.value_ha for form in forms])
         z = np.column_stack([form.z for form in forms])
+    elif estimator == "difference":
+        x = size_of(frame, "covariate_ha")
+        error = w * (y - x[sample.index])
+        value = np.bincount(code, weights=x, minlength=labels.size) + np.bincount(
+            row, error, labels.size
+        )
+        z = np.where(inside, error[:, None], 0.0)
     else:
         raise EstimationError(
-            f'estimator {estimator!r} is unknown; say "expansion", "ratio" or "regression"'
+            f"estimator {estimator!r} is unknown; say expansion, ratio, regression or difference"
         )
     unknown = (n == 0) | ~np.isfinite(value)
     covariance = linearised_covariance(strata.design, np.where(unknown[None, :], 0.0, z))

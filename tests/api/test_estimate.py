@@ -85,6 +85,50 @@ def test_the_sum_of_domains_with_one_yield_errs_more(here: Path) -> None:
     assert rows[2]["se_t"] > apart
 
 
+def test_the_sum_has_a_value_whose_error_carries_yield_and_price(here: Path) -> None:
+    command = "estimate production areas.csv fields.csv --price 400 --price-se 30 --json"
+    *parts, total = json.loads(run(command))
+    assert total["value"] == pytest.approx(sum(row["value"] for row in parts))
+    # Goodman (1960) for the sum: production in kg and price are independent.
+    kg, kg_se = 1000.0 * total["production_t"], 1000.0 * total["se_t"]
+    variance = (kg * 30.0) ** 2 + (400.0 * kg_se) ** 2 + (30.0 * kg_se) ** 2
+    assert total["value_se"] == pytest.approx(variance**0.5)
+    assert total["df"] == 2
+    # t(2) is 4.303.
+    assert total["ci_high_t"] == pytest.approx(
+        total["production_t"] + 4.302653 * total["se_t"], rel=1e-6
+    )
+
+
+def test_covariances_of_districts_make_the_error_of_their_sum(here: Path) -> None:
+    for estimator in ("expansion", "difference"):
+        rows = json.loads(
+            run(f"estimate covariance frame.csv sample.csv --estimator {estimator} --json")
+        )
+        names = [row["domain_id"] for row in rows]
+        variance = sum(row[f"cov {name}"] for row in rows for name in names)
+        command = f"estimate totals frame.csv sample.csv --method {estimator} --json"
+        country = next(row for row in json.loads(run(command)) if row["domain_id"] == "country")
+        assert sum(row["value_ha"] for row in rows) == pytest.approx(country["value_ha"])
+        assert variance**0.5 == pytest.approx(country["se_ha"])
+
+
+def test_a_class_found_at_no_point_has_an_upper_limit_and_no_error(here: Path) -> None:
+    text = (
+        FILES["points.csv"].replace("poppy,poppy", "poppy,other").replace(",poppy\n", ",other\n")
+    )
+    (here / "points.csv").write_text(text, encoding="utf-8")
+    rows = {
+        row["class"]: row
+        for row in json.loads(run("estimate points points.csv strata.csv --total-ha 500 --json"))
+    }
+    poppy = rows["poppy"]
+    assert (poppy["area_ha"], poppy["area_se_ha"], poppy["n_positive"]) == (0.0, None, 0)
+    # 1 - 0.05^(1/4) in each stratum of four points, with shares 0.04 and 0.96.
+    bound = (1.0 - 0.05**0.25) * (0.04**2 + 0.96**2) ** 0.5
+    assert poppy["ci_high_ha"] == pytest.approx(500.0 * bound)
+
+
 def test_a_domain_without_sample_is_named_and_a_bare_frame_will_do(here: Path) -> None:
     bare = "\n".join(line.rsplit(",", 1)[0] for line in FILES["frame.csv"].splitlines())
     (here / "frame.csv").write_text(bare, encoding="utf-8")

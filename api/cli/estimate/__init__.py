@@ -11,7 +11,7 @@ from api.cli.estimate.output import production
 from api.cli.estimate.points import matrix, points
 from api.cli.estimate.quality import disclosure, reliability
 from api.cli.estimate.seasons import change, compare
-from api.cli.estimate.segments import totals
+from api.cli.estimate.segments import covariance, totals
 
 __all__ = ["estimate"]
 
@@ -21,6 +21,7 @@ estimate = typer.Typer(
     rich_markup_mode=None,
 )
 estimate.command()(totals)
+estimate.command()(covariance)
 estimate.command()(design)
 estimate.command()(matrix)
 estimate.command()(points)

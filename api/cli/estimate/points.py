@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 __all__ = ["matrix", "points"]
 
+# Columns that only --json shows.
+HIDDEN = ("level", "df", "n_units", "n_positive", "reliability", "method", "why")
+
 
 def matrix(
     counts: Annotated[Path, typer.Argument(help="CSV: map_class, map_ha, reference classes.")],
@@ -22,7 +25,7 @@ def matrix(
     as_json: AsJson = False,
 ) -> None:
     """Error-adjusted areas and accuracies of a map (Olofsson et al. 2014)."""
-    from survey.estimation import accuracy_of_matrix, error_adjusted_area
+    from survey.estimation import accuracy_of_matrix, error_adjusted_area, reliability_of
     from survey.samples import read_count_matrix
 
     given = read_count_matrix(counts)
@@ -33,6 +36,10 @@ def matrix(
             "area_se_ha": area.se_ha,
             "ci_low_ha": area.ci_low_ha,
             "ci_high_ha": area.ci_high_ha,
+            **_basis(area.level, area.df, area.n_segments, area.n_positive),
+            "reliability": reliability_of(area).value,
+            "method": area.method,
+            "why": area.why,
         }
         for name, area in zip(
             given.reference_class,
@@ -44,7 +51,7 @@ def matrix(
         accuracy = accuracy_of_matrix(given.counts, given.map_ha)
         for row, more in zip(rows, _accuracies(accuracy), strict=True):
             row.update(more)
-    show(rows, as_json, hidden=("overall", "overall_se"))
+    show(rows, as_json, hidden=(*HIDDEN, "overall", "overall_se"))
     if not as_json and "overall" in rows[0]:
         typer.echo(f"overall accuracy {text_of(rows[0]['overall'])}, ", nl=False)
         typer.echo(f"standard error {text_of(rows[0]['overall_se'])}")
@@ -64,7 +71,10 @@ def points(
     as_json: AsJson = False,
 ) -> None:
     """Accuracies and area shares where strata are not map classes (Stehman 2014)."""
+    import math
+
     from survey.estimation import accuracy_of_points
+    from survey.estimation.accuracy import share_upper
     from survey.estimation.intervals import t_quantile
     from survey.samples import read_points
 
@@ -78,33 +88,51 @@ def points(
         classes,
         fpc=fpc,
     )
-    half = t_quantile(level, float(len(given.stratum) - len(set(given.stratum))))
-    rows = [
-        {
-            "class": name,
-            "area_share": share,
-            "area_share_se": se,
-            **(
-                {
-                    "area_ha": share * total_ha,
-                    "area_se_ha": se * total_ha,
-                    "ci_low_ha": max(share - half * se, 0.0) * total_ha,
-                    "ci_high_ha": min(share + half * se, 1.0) * total_ha,
-                }
-                if total_ha is not None
-                else {}
-            ),
-            **more,
-        }
-        for name, share, se, more in zip(
-            classes,
-            accuracy.area_share,
-            accuracy.area_share_se,
-            _accuracies(accuracy),
-            strict=True,
+    df = float(len(given.stratum) - len(set(given.stratum)))
+    half = t_quantile(level, df)
+    upper = share_upper(given.stratum, given.strata_size, level=level)
+    rows = []
+    for name, share, se, more in zip(
+        classes,
+        accuracy.area_share,
+        accuracy.area_share_se,
+        _accuracies(accuracy),
+        strict=True,
+    ):
+        found = int((given.reference_class == name).sum())
+        # Found at no point: 0 with an upper limit, and no error is known.
+        error = se if found else math.nan
+        low = max(share - half * se, 0.0)
+        high = min(share + half * se, 1.0) if found else upper
+        rows.append(
+            {
+                "class": name,
+                "area_share": share,
+                "area_share_se": error,
+                "share_ci_low": low,
+                "share_ci_high": high,
+                **(
+                    {
+                        "area_ha": share * total_ha,
+                        "area_se_ha": error * total_ha,
+                        "ci_low_ha": low * total_ha,
+                        "ci_high_ha": high * total_ha,
+                    }
+                    if total_ha is not None
+                    else {}
+                ),
+                **more,
+                **_basis(level, df, len(given.stratum), found),
+                "method": "accuracy_of_points",
+                "why": "Ratios of stratified means; strata need not be map classes; "
+                f"{'with' if fpc else 'without'} finite population correction.",
+            }
         )
-    ]
-    show(rows, as_json)
+    show(rows, as_json, hidden=(*HIDDEN, "share_ci_low", "share_ci_high"))
+
+
+def _basis(level: float, df: float, n_units: int, n_positive: int) -> dict[str, float]:
+    return {"level": level, "df": df, "n_units": n_units, "n_positive": n_positive}
 
 
 def _accuracies(accuracy: Accuracy) -> list[dict[str, float]]:

@@ -14,7 +14,7 @@ from api.cli.options import AsJson
 if TYPE_CHECKING:
     from survey.estimation import DomainEstimate, Frame, Sample
 
-__all__ = ["FramePath", "SamplePath", "totals"]
+__all__ = ["FramePath", "SamplePath", "covariance", "totals"]
 
 FramePath = Annotated[Path, typer.Argument(help="CSV of all segments of the frame.")]
 SamplePath = Annotated[Path, typer.Argument(help="CSV of the sampled segments.")]
@@ -31,6 +31,13 @@ class Method(StrEnum):
     DIFFERENCE = "difference"
     TWO_PART = "two_part"
     BHF = "bhf"
+
+
+class By(StrEnum):
+    """Which domains."""
+
+    DISTRICT = "district"
+    PROVINCE = "province"
 
 
 class Rung(StrEnum):
@@ -120,6 +127,44 @@ def totals(
         as_json,
         hidden=HIDDEN,
     )
+
+
+def covariance(
+    frame: FramePath,
+    sample: SamplePath,
+    estimator: Annotated[
+        Rung, typer.Option("--estimator", help="One for all domains.")
+    ] = Rung.EXPANSION,
+    by: Annotated[By, typer.Option("--by", help="Districts or provinces.")] = By.DISTRICT,
+    as_json: AsJson = False,
+) -> None:
+    """Totals of all domains with their covariances, for sums and differences of domains."""
+    from survey.estimation import domain_totals
+    from survey.samples import read_sample, read_segments
+
+    segments = read_segments(frame)
+    found = domain_totals(
+        segments,
+        read_sample(sample, segments),
+        domain=segments.domain if by is By.DISTRICT else segments.group,
+        estimator=estimator.value,
+    )
+    names = [str(name) for name in found.domain_id]
+    rows = [
+        {
+            "domain_id": name,
+            "value_ha": float(found.value_ha[at]),
+            "se_ha": float(found.covariance_ha2[at, at]) ** 0.5,
+            "n_segments": int(found.n_segments[at]),
+            "method": found.method,
+            **{
+                f"cov {other}": float(found.covariance_ha2[at, to])
+                for to, other in enumerate(names)
+            },
+        }
+        for at, name in enumerate(names)
+    ]
+    show(rows, as_json, hidden=("method",))
 
 
 def _model(
