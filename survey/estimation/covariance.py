@@ -120,9 +120,8 @@ def domain_totals(
     elif estimator == "difference":
         x = size_of(frame, "covariate_ha")
         error = w * (y - x[sample.index])
-        value = np.bincount(code, weights=x, minlength=labels.size) + np.bincount(
-            row, error, labels.size
-        )
+        mapped = np.bincount(code, weights=x, minlength=labels.size)
+        value = np.asarray(mapped + np.bincount(row, error, labels.size), dtype=np.float64)
         z = np.where(inside, error[:, None], 0.0)
     else:
         raise EstimationError(
