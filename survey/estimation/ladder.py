@@ -291,9 +291,7 @@ class Ladder:
             name = MODEL_NAMES[self.rule.small_area]
             found, problem = self.models(self.rule.small_area)
             if code in found:
-                # Measured: 88 to 96% instead of 95% in such districts (docs/coverage.md).
-                warning = " Such intervals can cover less than they state."
-                return replace(found[code], why=f"{why} {found[code].why}{warning}")
+                return replace(found[code], why=f"{why} {found[code].why}")
             why += f" The {name} was declared but cannot be fitted ({problem})."
         return self.synthetic(mask, why)
 

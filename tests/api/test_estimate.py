@@ -181,6 +181,10 @@ def test_a_comparison_across_methods_needs_a_signature(here: Path) -> None:
             TableError, r"column 'Stratum ID' is probably meant as 'stratum_id'",
         ),
         (
+            "strata.csv", "rest,9600", "rest,9600\nmore,5", "points points.csv strata.csv",
+            SurveyError, r"more",
+        ),
+        (
             "sample.csv", "S02", "S99", "totals frame.csv sample.csv",
             TableError, r"sample\.csv, row 2: segment_id 'S99' is not in the frame",
         ),
@@ -251,7 +255,8 @@ def test_faults_name_file_row_and_column(
         ("areas_model.csv", "MR0103,0,0,9,1500", "MR0103,0,0,9,0",
          "area-level areas_model.csv", r"areas_model\.csv, row 3: risk_ha must be above zero"),
         ("areas_model.csv", "MR0103,0,0,9", "MR0103,0,0,9",
-         "area-level areas_model.csv --no-smooth", r"sampling_variance, row 2: 0 would give"),
+         "area-level areas_model.csv --no-smooth",
+         r"areas_model\.csv: sampling_variance, row 3: 0 would give"),
         ("domains_model.csv", "MR0101,84", "MR0101,2",
          "unit-level units_model.csv domains_model.csv",
          r"'MR0101': population 2 is smaller than its sample 3"),

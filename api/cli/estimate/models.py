@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -68,19 +71,20 @@ def area_level(
     from survey.samples import read_areas
 
     given = read_areas(areas)
-    result = area_level_predictions(
-        given.domain,
-        given.direct,
-        given.variance,
-        given.covariate,
-        n_segments=given.n_segments,
-        risk_ha=given.risk_ha if given.is_hectares else None,
-        method=fit.value,
-        smooth=smooth,
-        n_bootstrap=bootstrap,
-        level=level,
-        rng=np.random.default_rng(seed),
-    )
+    with _named(areas.name, given.names):
+        result = area_level_predictions(
+            given.domain,
+            given.direct,
+            given.variance,
+            given.covariate,
+            n_segments=given.n_segments,
+            risk_ha=given.risk_ha if given.is_hectares else None,
+            method=fit.value,
+            smooth=smooth,
+            n_bootstrap=bootstrap,
+            level=level,
+            rng=np.random.default_rng(seed),
+        )
     _show_predictions(result, as_json)
 
 
@@ -103,22 +107,39 @@ def unit_level(
     from survey.samples import read_model_units
 
     given = read_model_units(units, domains)
-    result = unit_level_predictions(
-        given.unit_id,
-        given.domain,
-        given.y,
-        given.covariate,
-        wanted=given.wanted,
-        mean_x=given.mean,
-        population=given.population,
-        size=given.size,
-        method=fit.value,
-        is_finite=mean is Mean.FINITE,
-        n_bootstrap=bootstrap,
-        level=level,
-        rng=np.random.default_rng(seed),
-    )
+    with _named(f"{units.name} and {domains.name}", given.names):
+        result = unit_level_predictions(
+            given.unit_id,
+            given.domain,
+            given.y,
+            given.covariate,
+            wanted=given.wanted,
+            mean_x=given.mean,
+            population=given.population,
+            size=given.size,
+            method=fit.value,
+            is_finite=mean is Mean.FINITE,
+            n_bootstrap=bootstrap,
+            level=level,
+            rng=np.random.default_rng(seed),
+        )
     _show_predictions(result, as_json)
+
+
+@contextmanager
+def _named(source: str, covariates: tuple[str, ...]) -> Iterator[None]:
+    """Say which file a model refuses, and its covariates by name (the intercept is column 1)."""
+    from survey.errors import EstimationError, TableError
+
+    try:
+        yield
+    except EstimationError as problem:
+        text = re.sub(
+            r"covariate column (\d+)",
+            lambda found: f"covariate {covariates[int(found[1]) - 2]!r}",
+            str(problem),
+        )
+        raise TableError(f"{source}: {text}") from problem
 
 
 def _show_predictions(result: Any, as_json: bool) -> None:

@@ -190,8 +190,8 @@ def fit_area_level(
     if D.shape == y.shape and bool((D == 0.0).any()):
         row = int(np.flatnonzero(D == 0.0)[0])
         raise EstimationError(
-            f"sampling_variance, row {row}: 0 would give that direct estimate full weight; smooth "
-            "the variances with smooth_sampling_variances first"
+            f"sampling_variance, row {row + 1}: 0 would give that direct estimate full weight; "
+            "smooth the variances first (smooth_sampling_variances)"
         )
     D = checked_vector("sampling_variance", D, y.size, positive=True)
     design = checked_matrix("X", X, y.size, None)

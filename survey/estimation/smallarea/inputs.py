@@ -61,7 +61,7 @@ def checked_vector(
     if bad.any():
         row = int(np.flatnonzero(bad)[0])
         raise EstimationError(
-            f"{name}, row {row}: {array[row]} must be {rule}; correct the value or leave the "
+            f"{name}, row {row + 1}: {array[row]} must be {rule}; correct the value or leave the "
             "unit out (an unseen unit is not a zero)"
         )
     return array
@@ -86,8 +86,8 @@ def checked_matrix(
     if bad.any():
         row, column = (int(at[0]) for at in np.nonzero(bad))
         raise EstimationError(
-            f"{name}, row {row}, column {column}: {array[row, column]} is not a number; fill the "
-            "covariate (survey.estimation.fill_covariate) or leave the unit out"
+            f"{name}, row {row + 1}, column {column + 1}: {array[row, column]} is not a number; "
+            "fill the covariate (survey.estimation.fill_covariate) or leave the unit out"
         )
     return array
 
@@ -140,7 +140,7 @@ def _lengths(X: Floats) -> Floats:
     length: Floats = np.sqrt((X**2).sum(axis=0))
     if (length == 0.0).any():
         column = int(np.flatnonzero(length == 0.0)[0])
-        raise EstimationError(f"covariate column {column} is zero everywhere; drop it")
+        raise EstimationError(f"covariate column {column + 1} is zero everywhere; drop it")
     return length
 
 
@@ -150,7 +150,7 @@ def _refuse_weak(X: Floats, diagonal: Floats) -> None:
         column = int(np.flatnonzero(weak)[0])
         constant = bool(np.ptp(X[:, column]) == 0.0)
         raise EstimationError(
-            f"covariate column {column} is "
+            f"covariate column {column + 1} is "
             + ("constant, as the intercept is" if constant else "a combination of those before it")
             + "; drop it"
         )

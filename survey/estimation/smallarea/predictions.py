@@ -318,5 +318,7 @@ def _prediction(
         estimate_type=kind.value,
         method=method,
         mse_method=mse_method,
-        why=why + (" Regression only." if is_synthetic else ""),
+        why=why
+        + (" Regression only." if is_synthetic else "")
+        + " Such intervals can cover less than they state.",
     )

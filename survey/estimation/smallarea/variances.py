@@ -83,7 +83,7 @@ def smooth_sampling_variances(
     if (raw < 0.0).any() or np.isinf(raw).any():
         row = int(np.flatnonzero((raw < 0.0) | np.isinf(raw))[0])
         raise EstimationError(
-            f"variance, row {row}: {raw[row]} must be finite and not negative, or NaN"
+            f"variance, row {row + 1}: {raw[row]} must be finite and not negative, or NaN"
         )
     size = (
         np.ones(count.size)

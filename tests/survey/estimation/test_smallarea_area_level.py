@@ -99,7 +99,7 @@ def test_scaling_scales():
     [
         (DIRECT, np.where(MAJOR == 2, 0.0, VARIANCE), X, "smooth_sampling_variances"),
         (DIRECT, -VARIANCE, X, "above zero"),
-        (DIRECT, np.full(DIRECT.size, np.nan), X, "row 0: nan"),
+        (DIRECT, np.full(DIRECT.size, np.nan), X, "row 1: nan"),
         (np.where(MAJOR == 4, np.nan, DIRECT), VARIANCE, X, "direct, row"),
         (DIRECT, VARIANCE, np.column_stack([X, np.ones(MAJOR.size)]), "constant"),
         (DIRECT, VARIANCE[:5], X, "shape"),

@@ -180,7 +180,7 @@ def test_smoothed_variances_feed_fay_herriot():
     ("variance", "n", "predictor", "error", "words"),
     [
         ([1.0, 0.0, np.nan, 1.0, 1.0], [5.0] * 5, None, TooFewUnitsError, "3 areas"),
-        ([-1.0] * 6, [5.0] * 6, None, EstimationError, "row 0"),
+        ([-1.0] * 6, [5.0] * 6, None, EstimationError, "row 1"),
         ([1.0] * 6, [5.0] * 5, None, EstimationError, "shape"),
         ([1.0] * 6, [0.0] * 6, None, EstimationError, "above zero"),
         ([1.0] * 6, [5.0] * 6, [0.0] * 6, EstimationError, "predictor"),
@@ -224,7 +224,7 @@ def test_ratio_keeps_zeros_and_fits_a_lower_total():
         ({"total_variance": 3.0, "sum_mse": 2.0}, "not below"),
         ({"total_variance": -1.0}, "total variance"),
         ({"total_variance": 1.0, "total_ha": np.nan}, "total nan"),
-        ({"total_variance": 1.0, "value_ha": [-1.0, 2.0]}, "value_ha, row 0"),
+        ({"total_variance": 1.0, "value_ha": [-1.0, 2.0]}, "value_ha, row 1"),
         ({"total_variance": 1.0, "mse": [1.0]}, "shape"),
         ({"total_variance": 1.0, "method": "raking"}, "unknown"),
         ({"total_variance": 1.0, "value_ha": [0.0, 0.0], "method": "ratio"}, "are zero"),

@@ -197,10 +197,10 @@ def test_balanced_intercept_model_by_hand():
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda y, X, d: (np.where(np.arange(y.size) == 4, np.nan, y), X, d), "y, row 4"),
-        (lambda y, X, d: (y, np.where(X[7, 1] == X, np.inf, X), d), "row 7, column 1"),
-        (lambda y, X, d: (y, np.column_stack([X, np.full(y.size, 3.0)]), d), "3 is constant"),
-        (lambda y, X, d: (y, np.column_stack([X, X[:, 1] + X[:, 2]]), d), "3 is a combination"),
+        (lambda y, X, d: (np.where(np.arange(y.size) == 4, np.nan, y), X, d), "y, row 5"),
+        (lambda y, X, d: (y, np.where(X[7, 1] == X, np.inf, X), d), "row 8, column 2"),
+        (lambda y, X, d: (y, np.column_stack([X, np.full(y.size, 3.0)]), d), "4 is constant"),
+        (lambda y, X, d: (y, np.column_stack([X, X[:, 1] + X[:, 2]]), d), "4 is a combination"),
         (lambda y, X, d: (y, np.column_stack([X, np.zeros(y.size)]), d), "zero everywhere"),
         (lambda _, X, d: (X @ [1.0, 2.0, 3.0], X, d), "without residual"),
         (lambda y, X, d: (y[:-1], X, d), "shape"),

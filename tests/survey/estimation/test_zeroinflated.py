@@ -183,7 +183,7 @@ def test_frame_without_a_map_uses_strata_and_size():
 @pytest.mark.parametrize(
     ("change", "error", "words"),
     [
-        (lambda f, r, y: (f, r, np.where(np.arange(y.size) == 3, np.nan, y)), None, "y_ha, row 3"),
+        (lambda f, r, y: (f, r, np.where(np.arange(y.size) == 3, np.nan, y)), None, "y_ha, row 4"),
         (lambda f, r, y: (f, r, -y - 1.0), None, "not negative"),
         (lambda f, r, y: (f, r, y + 500.0), None, "check the unit"),
         (lambda f, r, y: (f, r + 10_000, y), None, "must come from this frame"),
@@ -217,9 +217,9 @@ def test_bad_frames_options_and_rules_are_refused():
             presence=frame.presence[:, 1:],
             amount=frame.amount,
         )
-    with pytest.raises(EstimationError, match="size_ha, row 0"):
+    with pytest.raises(EstimationError, match="size_ha, row 1"):
         dataclasses.replace(frame, size_ha=np.zeros(frame.size_ha.size))
-    with pytest.raises(EstimationError, match="map_ha, row 0"):
+    with pytest.raises(EstimationError, match="map_ha, row 1"):
         two_part_frame(frame.domain, frame.domain, frame.size_ha, np.full(1200, np.nan))
     for call in (
         lambda: two_part_frame(frame.domain, frame.domain, frame.size_ha, amount="cubic"),
