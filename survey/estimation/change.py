@@ -70,7 +70,7 @@ class ChangeEstimate:
     correlation : float
         Of the two totals' errors.
     n_overlap : int
-        Segments seen in both seasons.
+        Segments seen in both seasons, in the same stratum.
     signed_by : str
         Who accepted a comparison across a change of method; empty where there is none.
     why : str
@@ -286,7 +286,7 @@ def _break_note(signed_by: str) -> str:
 
 def _overlap_covariance(before: SeasonTotal, after: SeasonTotal) -> tuple[float, int]:
     """Covariance of the two totals from common segments that kept their stratum."""
-    common, rows1, rows2 = np.intersect1d(
+    _, rows1, rows2 = np.intersect1d(
         before.segment_id, after.segment_id, assume_unique=True, return_indices=True
     )
     kept = before.stratum[rows1] == after.stratum[rows2]
@@ -306,4 +306,4 @@ def _overlap_covariance(before: SeasonTotal, after: SeasonTotal) -> tuple[float,
         size = math.inf if design1.n_frame is None else float(design1.n_frame[a[0]])
         # Tam (1984), for weighted contributions z: (n12 - n1 n2 / N) s12.
         total += (n12 - n1 * n2 / size) * s12
-    return total, int(common.size)
+    return total, int(kept.sum())

@@ -115,7 +115,7 @@ def benchmark_to_total(
     if (adjusted < 0.0).any():
         row = int(np.flatnonzero(adjusted < 0.0)[0])
         raise EstimationError(
-            f"sharing out a gap of {gap:.4g} ha would turn figure {row + 1}, {values[row]:.4g} ha, "
+            f"sharing out a gap of {gap:.4g} ha turns figure {row + 1}, {values[row]:.4g} ha, "
             'negative; use method="ratio"'
         )
     expected = own + total_variance

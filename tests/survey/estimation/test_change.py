@@ -150,3 +150,27 @@ def test_segments_that_changed_stratum_carry_no_covariance():
         stratum=np.array(["new"] * 20),
     )
     assert change_between(one, moved).correlation == 0.0
+
+
+def test_a_segment_that_changed_its_stratum_is_not_in_the_overlap():
+    size = 40
+    rows = np.arange(0, size, 2)
+    y = np.random.default_rng(3).gamma(1.0, 2.0, rows.size)
+
+    def season(year, moved):
+        stratum = np.where(np.isin(np.arange(size), moved), "b", "a")
+        stratum[-6:] = "b"
+        frame = Frame(
+            segment_id=np.arange(size).astype(str),
+            stratum=stratum,
+            domain=np.full(size, "d"),
+            group=np.full(size, "p"),
+            risk_ha=np.full(size, 50.0),
+        )
+        return season_total(
+            frame, Sample(index=rows, y_ha=y), harvest_year=year, method_version="1"
+        )
+
+    found = change_between(season(2025, []), season(2026, [0, 2]))
+    assert found.n_overlap == rows.size - 2
+    assert f"{rows.size - 2} segments" in found.why
