@@ -15,6 +15,7 @@ import pandas as pd
 from survey.checks import Places
 from survey.errors import FormError
 from survey.forms import Submission, SubmissionStore, form_ids
+from survey.forms.records import OUTER, entry_places
 from survey.progress import district_progress, state_progress
 from survey.readers import read_districts, read_frame, read_projects
 from survey.review import Review, ReviewState, flagged_reviews
@@ -257,9 +258,8 @@ def review_detail(review: Review, places: Places | None, store: SubmissionStore)
 
 
 def answers_by_place(submission: Submission) -> dict[str, str]:
-    """Answers that were given, those of repeats as ``capsule[2]/height_mm``."""
+    """Answers that were given, those of repeats as ``plot[1]/plot_crop[2]/crop_name``."""
     answers = dict(submission.answers)
-    for name, entries in submission.repeats.items():
-        for number, entry in enumerate(entries, start=1):
-            answers |= {f"{name}[{number}]/{key}": value for key, value in entry.items()}
+    for place, entry in entry_places(submission):
+        answers |= {f"{place}{name}": value for name, value in entry.items() if name != OUTER}
     return {place: answer for place, answer in answers.items() if answer}

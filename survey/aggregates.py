@@ -12,12 +12,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from survey.areas import AreaUnit, to_hectares
 from survey.disclosure import (
+    REASON_OVERLAP,
     REASON_SECONDARY,
     is_dominated,
+    overlapping_cells,
     secondary_suppression,
     small_respondent_cells,
 )
@@ -134,13 +137,14 @@ def household_aggregates(
                 "domain": s.answers.get(column, ""),
                 "cluster": s.answers.get("village_id", "") if by != "village" else s.instance_id,
                 "village": s.answers.get("village_id", ""),
+                "district": s.answers.get("district_pcode", "") if by != "district" else "",
                 "sample_type": s.answers.get("sample_type", "") or "convenience",
                 "date": s.answers.get("visit_date", ""),
                 "weight": _weight(s, weights),
             }
             for s in agreed
         ],
-        columns=["domain", "cluster", "village", "sample_type", "date", "weight"],
+        columns=["domain", "cluster", "village", "district", "sample_type", "date", "weight"],
     )
     if by == "village":  # the code of a village is unique in its district only
         places = [s.answers.get("district_pcode", "") for s in agreed]
@@ -323,13 +327,16 @@ def _aggregate(
     made = []
     for variable in variables:
         answers = rows.assign(answer=[variable.read(s) for s in submissions])
-        answers = answers.loc[answers["answer"].notna() & (answers["domain"] != "")]
+        everybody = answers.loc[answers["answer"].notna()]
+        answers = everybody.loc[everybody["domain"] != ""]
         if answers.empty:
             continue
         cells = [*answers.groupby("domain", sort=True), (ALL, answers)]
         statistics = ("mean", "total") if has_total and not variable.is_share else ("mean",)
         for statistic in statistics:
             block = [_cell(str(domain), own, variable, statistic, limits) for domain, own in cells]
+            if "district" in answers:
+                _protect_overlap(block, everybody, variable, statistic, limits)
             made += _protect(block, cells, variable)
     for row in made:
         row |= {"form_id": form_id, "by": by, "level": limits.level}
@@ -350,12 +357,7 @@ def _cell(
         else (used["domain"] + "/" + used["village"]).nunique()
     )
     has_interval = len(drawn) > 0
-    small = small_respondent_cells(
-        np.array([estimate.n]),
-        np.array([n_villages]),
-        min_respondents=limits.min_respondents,
-        min_villages=limits.min_villages,
-    )[0]
+    small = _is_small(estimate.n, n_villages, limits)
     contributions = used["answer"] * (used["weight"] if statistic == "total" else 1.0)
     if small:
         reason = (
@@ -396,6 +398,46 @@ def _estimate(
         used["weight"].to_numpy(dtype=float),
         level=level,
     )
+
+
+def _is_small(n: int, n_villages: int, limits: Limits) -> bool:
+    return bool(
+        small_respondent_cells(
+            np.array([n]),
+            np.array([n_villages]),
+            min_respondents=limits.min_respondents,
+            min_villages=limits.min_villages,
+        )[0]
+    )
+
+
+def _protect_overlap(
+    block: list[dict[str, object]],
+    answers: pd.DataFrame,
+    variable: _Variable,
+    statistic: str,
+    limits: Limits,
+) -> None:
+    """Hide cells that the table by district of the same answers would undo."""
+    is_drawn = answers["sample_type"] == "probability"
+    used = answers.loc[is_drawn] if is_drawn.any() else answers
+    place = used["district"] + "/" + used["village"]
+    amounts = used["answer"] * (used["weight"] if statistic == "total" else 1.0)
+
+    def is_small(who: npt.NDArray[np.bool_]) -> bool:
+        return _is_small(int(who.sum()), place.loc[who].nunique(), limits) or (
+            not variable.is_share and is_dominated(amounts.loc[who].to_numpy())
+        )
+
+    more = overlapping_cells(
+        used["domain"].to_numpy(dtype=object),
+        used["district"].to_numpy(dtype=object),
+        frozenset(str(row["domain_id"]) for row in block if row["disclosure"]),
+        is_small,
+    )
+    for row in block:
+        if row["domain_id"] in more:
+            row["disclosure"] = REASON_OVERLAP
 
 
 def _protect(

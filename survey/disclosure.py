@@ -7,15 +7,18 @@ exactly or nearly. Quality (`survey.estimation.reliability`) is decided elsewher
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 __all__ = [
+    "REASON_OVERLAP",
     "REASON_SECONDARY",
     "Secondary",
     "is_dominated",
+    "overlapping_cells",
     "secondary_suppression",
     "small_area_cells",
     "small_respondent_cells",
@@ -27,6 +30,7 @@ Bools = npt.NDArray[np.bool_]
 # A reader must not come closer to a hidden value than half of it.
 PROTECTION = 0.5
 REASON_SECONDARY = "hidden so that a total does not give another cell away"
+REASON_OVERLAP = "hidden so that the table by district does not leave a few respondents over"
 
 
 def small_area_cells(
@@ -80,6 +84,58 @@ def is_dominated(contributions: npt.ArrayLike, *, p: float = 0.1) -> bool:
     if sizes.size == 0 or sizes[0] <= 0.0:
         return False
     return bool(sizes[2:].sum() < p * sizes[0])
+
+
+def overlapping_cells(
+    cell: npt.NDArray[np.object_],
+    other: npt.NDArray[np.object_],
+    hidden: frozenset[str],
+    is_small: Callable[[Bools], bool],
+) -> frozenset[str]:
+    """Cells of one table that another published table of the same respondents would undo.
+
+    Whoever has both subtracts: a cell less the cells of the other table that lie wholly in it,
+    and the reverse. What remains must not be a few respondents.
+
+    Parameters
+    ----------
+    cell : str array (n,)
+        Cell of each respondent in the table that gives way, empty for none.
+    other : str array (n,)
+        Cell of each respondent in the table that stands.
+    hidden : frozenset of str
+        Cells that are not published already.
+    is_small : callable
+        Whether respondents, given as a bool array (n,), are too few to tell of.
+
+    Returns
+    -------
+    frozenset of str
+        Further cells to hide. Only differences within one cell are looked at, not sums of cells
+        that overlap in part.
+    """
+    more: set[str] = set()
+    for each in sorted(set(cell) - {""} - hidden):
+        own = cell == each
+        within = [o for o in sorted(set(other[own]) - {""}) if not (~own & (other == o)).any()]
+        rest = own & ~np.isin(other, within)
+        if within and rest.any() and is_small(rest):
+            more.add(each)
+    for whole in sorted(set(other) - {""}):
+        inside = other == whole
+        shown = [
+            c
+            for c in sorted(set(cell[inside]) - {""} - hidden - more)
+            if not (~inside & (cell == c)).any()
+        ]
+        # The smallest first: the fewest figures go.
+        shown.sort(key=lambda c: int((cell == c).sum()), reverse=True)
+        while shown:
+            rest = inside & ~np.isin(cell, shown)
+            if not rest.any() or not is_small(rest):
+                break
+            more.add(shown.pop())
+    return frozenset(more)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

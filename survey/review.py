@@ -12,8 +12,7 @@ What arrived is never changed: a correction is a decision that names the new ans
 from __future__ import annotations
 
 import json
-import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import date, datetime
@@ -26,6 +25,7 @@ from survey.errors import ConflictError, FormError
 from survey.forms import Problem, Submission, SubmissionStore
 from survey.forms.durable import instance_key, store_lock, to_json, write_all, write_once
 from survey.forms.questionnaires import QUESTIONS
+from survey.forms.records import entry_places, repeat_of
 from survey.forms.submissions import submission_problems
 from survey.forms.tombstones import WITHDRAWAL_CODE
 
@@ -88,12 +88,11 @@ TRANSITIONS: Mapping[ReviewState, Mapping[Action, ReviewState]] = MappingProxyTy
 UNTOUCHABLE = frozenset(
     {"consent", "consent_version", "consent_language", WITHDRAWAL_CODE, "start", "end"}
 )
-_ENTRY = re.compile(r"(?P<repeat>[\w-]+)\[(?P<number>\d{1,4})\]/(?P<name>[\w-]+)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """One corrected answer; `place` is the question, or ``capsule[2]/height_mm`` in a repeat."""
+    """One corrected answer; `place` is the question, or ``plot[1]/plot_crop[2]/crop_name``."""
 
     place: str
     before: str
@@ -441,22 +440,31 @@ def _apply(submission: Submission, changes: Sequence[Change]) -> Submission:
     answers = dict(submission.answers)
     repeats = {name: [dict(e) for e in entries] for name, entries in submission.repeats.items()}
     for change in changes:
-        into, name = _target(change.place, answers, repeats)
+        into, name = _target(submission, change.place, answers, repeats)
         into[name] = change.after
     return replace(submission, answers=answers, repeats=repeats, sha256="")
 
 
 def _target(
-    place: str, answers: dict[str, str], repeats: Mapping[str, Sequence[dict[str, str]]]
+    submission: Submission,
+    place: str,
+    answers: dict[str, str],
+    repeats: Mapping[str, Sequence[dict[str, str]]],
 ) -> tuple[dict[str, str], str]:
-    entry = _ENTRY.fullmatch(place)
-    if entry is None:
+    """Where a place such as ``plot[1]/plot_crop[2]/crop_name`` is written, and its name there."""
+    path, _, name = place.rpartition("/")
+    if not path:
         return answers, place
-    entries = repeats.get(entry["repeat"], ())
-    number = int(entry["number"])
-    if not 1 <= number <= len(entries):
-        raise FormError(f"{place}: there are {len(entries)} entries of {entry['repeat']}")
-    return entries[number - 1], entry["name"]
+    counts: Counter[str] = Counter()
+    for known, _ in entry_places(submission):
+        repeat = repeat_of(known)
+        if known == f"{path}/":
+            return repeats[repeat][counts[repeat]], name
+        counts[repeat] += 1
+    raise FormError(
+        f"{place}: the submission has no entry {path}; "
+        "adsurvey forms review show names those it has"
+    )
 
 
 def _changes(submission: Submission, wanted: Mapping[str, str]) -> tuple[Change, ...]:
@@ -466,8 +474,8 @@ def _changes(submission: Submission, wanted: Mapping[str, str]) -> tuple[Change,
     repeats = {name: [dict(e) for e in entries] for name, entries in submission.repeats.items()}
     made = []
     for place, after in wanted.items():
-        entry = _ENTRY.fullmatch(place)
-        name = (entry["repeat"], entry["name"]) if entry else ("", place)
+        path, _, question = place.rpartition("/")
+        name = (repeat_of(path), question)
         if name not in asked:
             raise FormError(f"{place} is not a question of {submission.form_id}")
         if name[1] in UNTOUCHABLE:
@@ -475,7 +483,7 @@ def _changes(submission: Submission, wanted: Mapping[str, str]) -> tuple[Change,
                 f"{place} cannot be edited: it is the respondent's or the phone's own; reject or "
                 "withdraw the submission instead"
             )
-        into, key = _target(place, answers, repeats)
+        into, key = _target(submission, place, answers, repeats)
         before = into.get(key, "")
         if before != after.strip():
             made.append(Change(place=place, before=before, after=after.strip()))

@@ -155,6 +155,8 @@ def _write(table: pd.DataFrame, to: Path, *, is_private: bool) -> None:
         content = json.dumps(json.loads(table.to_json(orient="records")), indent=1) + "\n"
     try:
         to.touch(mode=0o600 if is_private else 0o644)
+        if is_private:
+            to.chmod(0o600)  # a file that stood there already may be open to all
         to.write_text(content, encoding="utf-8")
     except OSError as error:
         raise SurveyError(f"{to} cannot be written: {error.strerror}") from error

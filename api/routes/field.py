@@ -42,8 +42,8 @@ def field_router(
     registry = DeviceRegistry(store_folder / "devices")
 
     def phones_of(reader: Reader) -> list[Device]:
-        # The label says who holds a phone: whoever made the code here.
-        return [device for device in registry.devices() if device.label == sender_of(reader)]
+        # Not by label: the office may write anything there.
+        return [device for device in registry.devices() if device.owner == sender_of(reader)]
 
     @router.get("/status")
     def status(reader: CurrentReader) -> dict[str, Any]:
@@ -94,7 +94,9 @@ def field_router(
             raise HTTPException(409, "this service knows no address for phones; ask the office")
         if sum(not phone.revoked_at for phone in phones_of(reader)) >= _MAX_PHONES:
             raise HTTPException(409, f"{_MAX_PHONES} phones are set up; remove one first")
-        device, secret = registry.add(sender_of(reader), now=datetime.now(UTC))
+        device, secret = registry.add(
+            sender_of(reader), now=datetime.now(UTC), owner=sender_of(reader)
+        )
         admin_password = secrets.token_urlsafe(6)
         content = collect_settings(
             url=collect_url,

@@ -39,6 +39,8 @@ class Device:
         User name with which it sends.
     label : str
         Who holds it, as the coordinator wrote it: a team, no person's name.
+    owner : str
+        User of the service who made its code there; empty where the office made it.
     secret_sha256 : str
     created_at, revoked_at : str
         ISO 8601; `revoked_at` is empty while it may send.
@@ -54,6 +56,7 @@ class Device:
     revoked_at: str = ""
     ha1_md5: str = ""
     ha1_sha256: str = ""
+    owner: str = ""
 
 
 #: Realm of Digest; part of what is stored for a phone, so it never changes.
@@ -74,7 +77,9 @@ class DeviceRegistry:
         # What was read last, with the state of its file: a revocation counts at once.
         self._known: dict[str, tuple[tuple[int, int, int], Device]] = {}
 
-    def add(self, label: str, *, now: datetime, plain_lan: bool = False) -> tuple[Device, str]:
+    def add(
+        self, label: str, *, now: datetime, plain_lan: bool = False, owner: str = ""
+    ) -> tuple[Device, str]:
         """Register a phone; its secret is returned once and stored nowhere.
 
         Parameters
@@ -83,6 +88,8 @@ class DeviceRegistry:
         now : datetime
         plain_lan : bool
             It will send without TLS, by Digest.
+        owner : str
+            User of the service who holds it.
 
         Raises
         ------
@@ -101,6 +108,7 @@ class DeviceRegistry:
             created_at=now.isoformat(timespec="seconds"),
             ha1_md5=hashlib.md5(ha1, usedforsecurity=False).hexdigest() if plain_lan else "",
             ha1_sha256=hashlib.sha256(ha1).hexdigest() if plain_lan else "",
+            owner=owner,
         )
         self._write(device)
         return device, secret

@@ -295,7 +295,7 @@ class SubmissionStore:
                 instance_id=about["instance_id"],
                 raw_sha256=found["raw_sha256"],
                 received_at=datetime.fromisoformat(found["received_at"]),
-                sender=found["sender"],
+                sender=found.get("sender", ""),
                 files={name: stored.get(name) for name in about["files"]},
             )
 
@@ -583,9 +583,10 @@ def _read_record(path: Path) -> Stored:
         return Stored(
             submission=Submission(**found["submission"]),
             received_at=found["received_at"],
-            sender=found["sender"],
+            # Records of older stores did not say who sent them.
+            sender=found.get("sender", ""),
             raw_sha256=found["raw_sha256"],
-            remarks=tuple(found["remarks"]),
+            remarks=tuple(found.get("remarks", ())),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise FormError(
@@ -598,7 +599,7 @@ def _stored_sha256(path: Path) -> tuple[str, str]:
     """Digest of a stored submission's content, and who sent it."""
     found = json.loads(path.read_bytes())
     if "sealed" in found:
-        return found["raw_sha256"], found["sender"]
+        return found["raw_sha256"], found.get("sender", "")
     stored = _read_record(path)
     values: dict[str, Any] = {
         name: getattr(stored.submission, name)

@@ -36,6 +36,7 @@ from survey.forms import (
     open_private_key,
 )
 from survey.forms.questionnaires import VERSIONS
+from survey.privacy import withdraw
 
 NOW = datetime(2026, 2, 4, tzinfo=UTC)
 NS = "{http://openrosa.org/xforms/xformsList}"
@@ -147,6 +148,26 @@ def test_two_phones_with_one_identifier_are_both_kept(client: TestClient, inbox:
     assert client.post("/submission", files=parts(visit(1, poppy="9"))).status_code == 409
     assert client.post("/submission", files=parts(visit(1))).status_code == 202
     assert len(list((inbox / "conflicts").iterdir())) == 1
+
+
+def test_what_was_withdrawn_is_acknowledged_and_not_kept(client: TestClient, inbox: Path) -> None:
+    photo = b"a picture of somebody"
+    assert client.post("/submission", files=parts(visit(1), photo=photo)).status_code == 201
+    store, out = SubmissionStore(inbox), inbox.parent / "out"
+    withdraw(store, "uuid:1", output_folder=out, now=NOW, by="t")
+    before = {path: path.stat().st_mtime_ns for path in inbox.rglob("*") if path.is_file()}
+    for files in (
+        parts(visit(1), photo=photo),  # the phone did not hear the answer
+        parts(visit(1, poppy="9")),  # and in other words
+        {**parts(visit(1), photo=photo), "*isIncomplete*": (None, "yes")},
+    ):
+        again = client.post("/submission", files=files)
+        assert again.status_code == 202
+        assert "uuid:1" not in again.text
+    assert store.submissions("segment_visit") == []
+    kept = {path: path.stat().st_mtime_ns for path in inbox.rglob("*") if path.is_file()}
+    assert kept == before
+    assert not any(photo in path.read_bytes() for path in kept)
 
 
 def test_what_a_phone_cannot_mend_is_kept_and_acknowledged(

@@ -12,12 +12,13 @@ import geopandas as gpd
 import pytest
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Engine, create_engine, delete, insert, select, text
 from sqlalchemy.exc import ProgrammingError
 
 from api.db import store
 from api.db.audit import Action, audit_events, note
 from api.db.expiry import purge_database
+from api.db.models import Session, User
 from api.db.store import connect, load_run, migrate, web_engine
 from api.errors import RunFolderError
 from api.outdated import outdated_figures
@@ -94,16 +95,34 @@ def test_expired_rows_go_and_the_trail_says_so(engine: Engine, loaded, finished)
     old, before = datetime(1999, 1, 1, tzinfo=UTC), datetime(2000, 1, 1, tzinfo=UTC)
     with engine.begin() as connection:
         note(connection, Action.UPLOAD, actor="t", about="old", now=old)
+        connection.execute(
+            insert(User).values(
+                name="gone", password_hash="-", role="field", areas=[], created_at=old,  # noqa: S106
+                password_changed_at=old,
+            )
+        )  # fmt: skip
+        sessions = {"old": old, "open": datetime(2999, 1, 1, tzinfo=UTC)}
+        for name, ends in sessions.items():
+            connection.execute(
+                insert(Session).values(
+                    session_id=name, user_name="gone", kind="token", label="", created_at=old,
+                    secret_sha256=name, expires_at=ends,
+                )
+            )  # fmt: skip
     arguments = {"audit_before": before, "actor": "night", "now": datetime.now(UTC)}
     raster = result.folder / "restricted" / "class_map.tif"
     aside = raster.rename(raster.with_suffix(".aside"))
     try:
-        expected = {"audit events": 1, "layers of purged rasters": 1}
+        expected = {"audit events": 1, "sessions and tokens": 1, "layers of purged rasters": 1}
         assert purge_database(engine, **arguments, dry_run=True) == expected
         assert purge_database(engine, **arguments) == expected
     finally:
         aside.rename(raster)
     assert purge_database(engine, **arguments) == {}
+    with engine.begin() as connection:
+        assert connection.scalars(select(Session.session_id)).all() == ["open"]
+        connection.execute(delete(Session))
+        connection.execute(delete(User))
     assert count(engine, "restricted.raster_layer") == 0
     last = audit_events(engine, limit=1)[0]
     assert (last.action, last.actor) == ("purge", "night")

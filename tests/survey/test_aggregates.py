@@ -187,6 +187,37 @@ def test_a_hidden_district_cannot_be_worked_out_from_the_others() -> None:
     assert "total does not give" in " ".join(income["disclosure"])
 
 
+@pytest.mark.parametrize(
+    ("n_without", "is_hidden"), [(0, False), (3, True), (8, False)], ids=["same", "few", "many"]
+)
+def test_a_project_and_its_district_do_not_leave_a_few_households_over(
+    n_without: int, is_hidden: bool
+) -> None:
+    rows = [
+        household(100 * d + n, district, f"V{n % 3}", 300 + n, project_id=f"P{d}" if n < 9 else "")
+        for d, (district, size) in enumerate({"A": 9 + n_without, "B": 9, "C": 9}.items())
+        for n in range(size)
+    ]
+    districts = household_aggregates(rows, "district", limits=LIMITS)
+    projects = household_aggregates(rows, "project", limits=LIMITS)
+    assert row(districts, "A", "annual_income_usd")["disclosure"] == ""
+    found = row(projects, "P0", "annual_income_usd")["disclosure"]
+    assert ("table by district" in found) is is_hidden
+    # Nor may the row of all projects give it back.
+    shown = protected(projects).query("variable == 'annual_income_usd'")
+    assert bool(shown["value"].isna().sum() >= 2) is is_hidden
+
+
+def test_a_project_over_two_districts_does_not_leave_a_few_households_over() -> None:
+    rows = [
+        household(100 * d + n, district, f"V{n % 3}", 300 + n, project_id="P" if n < size else "")
+        for d, (district, size) in enumerate({"A": 9, "B": 3}.items())
+        for n in range(9)
+    ]
+    projects = household_aggregates(rows, "project", limits=LIMITS)
+    assert "table by district" in row(projects, "P", "annual_income_usd")["disclosure"]
+
+
 def test_a_share_of_all_tells_of_everybody() -> None:
     rows = [
         household(n, "A", f"V{n % 3}", 100, grows_poppy="yes", poppy_area="1") for n in range(9)

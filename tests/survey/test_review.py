@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from api.reviewing import answers_by_place
 from survey.checks import Check, Places
 from survey.errors import ConflictError, FormError
 from survey.forms import SubmissionStore
@@ -204,6 +205,32 @@ def interview(**answers: str) -> bytes:
     }
     row = {"instanceID": "uuid:1", **told}
     return (",".join(row) + "\n" + ",".join(row.values()) + "\n").encode()
+
+
+def test_an_entry_within_an_entry_is_corrected_where_it_stands(tmp_path: Path) -> None:
+    store = SubmissionStore(tmp_path / "inbox")
+    crops = {
+        "plot[1]/plot_area": "1",
+        "plot[1]/plot_crop[1]/crop_name": "maize",
+        "plot[2]/plot_area": "2",
+        "plot[2]/plot_crop[1]/crop_name": "tea",
+        "plot[2]/plot_crop[2]/crop_name": "paddy_rice",
+    }
+    report = store.import_file("f.csv", interview(**crops), received_at=NOW)
+    assert report.accepted, report.problems
+    (review,) = ReviewLog(store).reviews("farmer_survey")
+    assert crops.items() <= answers_by_place(review.submission).items()
+    assert not {p for p in answers_by_place(review.submission) if p.endswith("_of")}
+    for place in ("plot_crop[3]/crop_name", "plot[1]/plot_crop[2]/crop_name", "plot[1]/_of"):
+        with pytest.raises(FormError, match=r"no entry|not a question"):
+            act(store, review, Action.EDIT, changes={place: "beans"})
+
+    act(store, review, Action.EDIT, changes={"plot[2]/plot_crop[2]/crop_name": "beans"})
+
+    (after,) = ReviewLog(store).reviews("farmer_survey")
+    expected = crops | {"plot[2]/plot_crop[2]/crop_name": "beans"}
+    assert expected.items() <= answers_by_place(after.submission).items()
+    assert crops.items() <= answers_by_place(after.original).items()
 
 
 def test_consent_is_the_respondents(tmp_path: Path) -> None:

@@ -209,3 +209,15 @@ def test_two_processes_take_each_submission_once(tmp_path: Path) -> None:
     assert sum(new) == 60
     assert len(SubmissionStore(folder).submissions("segment_visit")) == 60
     assert not list(folder.rglob(".*"))
+
+
+def test_records_of_older_stores_are_read_as_of_an_unknown_sender(tmp_path: Path) -> None:
+    store = SubmissionStore(tmp_path)
+    store.import_file("a.xml", visit("uuid:a"), received_at=NOW, sender="phone ab")
+    (record,) = (tmp_path / "submissions" / "segment_visit").iterdir()
+    content = json.loads(record.read_bytes())
+    del content["sender"], content["remarks"]
+    record.write_text(json.dumps(content))
+    (stored,) = store.iter_stored("segment_visit")
+    assert (stored.submission.instance_id, stored.sender, stored.remarks) == ("uuid:a", "", ())
+    assert store.import_file("b.xml", visit("uuid:a"), received_at=LATER).n_known == 1
