@@ -7,6 +7,7 @@ and `domains` districts, with the models of `smallarea`; `covariance` many domai
 `accuracy` point samples; `replication` bootstrap and jackknife; `contrasts` and `means`
 questionnaire figures; `change` two seasons;
 `production` yield and value; `modes` figures that are not expansions; `netting` eradication;
+`planning` sample sizes;
 `statistics` any variable under any design; `pooled` what the strata know of the map's errors;
 `reliability` labels.
 """
@@ -52,6 +53,7 @@ from survey.estimation.modes import (
     with_interpreter_variance,
 )
 from survey.estimation.netting import Eradication, net_of_eradication
+from survey.estimation.planning import ExpectedError, expected_error, sample_size_for_overall
 from survey.estimation.production import (
     Production,
     farm_gate_value,
@@ -81,6 +83,7 @@ __all__ = [
     "DomainEstimate",
     "DomainTotals",
     "Eradication",
+    "ExpectedError",
     "Forced",
     "Frame",
     "LadderRule",
@@ -109,6 +112,7 @@ __all__ = [
     "estimate_by_methods",
     "estimate_ladder",
     "expansion_total",
+    "expected_error",
     "farm_gate_value",
     "field_checked_area",
     "fill_covariate",
@@ -130,6 +134,7 @@ __all__ = [
     "regression_total",
     "reliability_of",
     "replicate_covariance",
+    "sample_size_for_overall",
     "season_total",
     "share_by_cluster",
     "shared_yield_covariance",

@@ -32,6 +32,12 @@ STRATA = TableContract(
     key=("stratum_id",),
     non_negative=frozenset({"size"}),
 )
+PLAN = TableContract(
+    name="planned strata",
+    columns={"stratum_id": "str", "size": "float", "expected_share": "float", "n_points": "int"},
+    key=("stratum_id",),
+    non_negative=frozenset({"size", "expected_share", "n_points"}),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

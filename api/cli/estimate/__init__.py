@@ -8,7 +8,7 @@ from api.cli.estimate.corrections import census, field_check, interpreters, mini
 from api.cli.estimate.design import design
 from api.cli.estimate.models import area_level, benchmark, unit_level
 from api.cli.estimate.output import production
-from api.cli.estimate.points import matrix, points
+from api.cli.estimate.points import matrix, plan, points
 from api.cli.estimate.quality import disclosure, reliability
 from api.cli.estimate.seasons import change, compare
 from api.cli.estimate.segments import covariance, totals
@@ -25,6 +25,7 @@ estimate.command()(covariance)
 estimate.command()(design)
 estimate.command()(matrix)
 estimate.command()(points)
+estimate.command()(plan)
 estimate.command(name="area-level")(area_level)
 estimate.command(name="unit-level")(unit_level)
 estimate.command()(benchmark)

@@ -13,7 +13,7 @@ from api.cli.options import AsJson
 if TYPE_CHECKING:
     from survey.estimation import Accuracy
 
-__all__ = ["matrix", "points"]
+__all__ = ["matrix", "plan", "points"]
 
 # Columns that only --json shows.
 HIDDEN = ("level", "df", "n_units", "n_positive", "reliability", "method", "why")
@@ -129,6 +129,33 @@ def points(
             }
         )
     show(rows, as_json, hidden=(*HIDDEN, "share_ci_low", "share_ci_high"))
+
+
+def plan(
+    strata: Annotated[Path, typer.Argument(help="CSV of strata: size, expected share, points.")],
+    as_json: AsJson = False,
+) -> None:
+    """Error to expect of a planned point sample, and which strata bring it."""
+    from survey.errors import EstimationError, TableError
+    from survey.estimation import expected_error
+    from survey.samples import read_records
+    from survey.samples.points import PLAN
+
+    table = read_records(strata, PLAN)
+    columns = [table[name].to_numpy() for name in ("size", "expected_share", "n_points")]
+    try:
+        found = expected_error(*columns)
+    except EstimationError as problem:
+        raise TableError(f"{strata.name}: {problem}") from problem
+    rows = [
+        {"stratum_id": name, "n_points": int(n), "variance_share": float(part)}
+        for name, n, part in zip(
+            table["stratum_id"], columns[2], found.variance_share, strict=True
+        )
+    ]
+    whole = {"stratum_id": "all", "n_points": int(columns[2].sum()), "variance_share": 1.0}
+    expected = {"expected_share": found.share, "expected_se": found.se, "expected_cv": found.cv}
+    show([*rows, {**whole, **expected}], as_json)
 
 
 def _basis(level: float, df: float, n_units: int, n_positive: int) -> dict[str, float]:

@@ -391,3 +391,21 @@ def test_card_krueger_panel_of_stores():
     assert result.se == close(expected["balanced"]["se_two_sample"])
     wrong = expected["balanced"]["se_wrong_ignoring_pairing"]
     assert result.se != pytest.approx(wrong, rel=1e-2)
+
+
+def test_stehman_2014_numerical_example():
+    """Forty points of Stehman (2014), table 2; the figures of his pp. 4932-4936, three digits."""
+    found = accuracy_of_points(
+        list("AAAAAAAAAABBBBBBBBBBCCCCCCCCCCDDDDDDDDDD"),
+        list("AAAAAAABBBABBBBBBBBBBBCCCCCCBBDDDDDDDDDD"),
+        list("AAAAACBABCABBBBBAABBCCCCCDDBBADDDDDDDCCB"),
+        {"A": 40_000.0, "B": 30_000.0, "C": 20_000.0, "D": 10_000.0},
+        ("A", "B", "C", "D"),
+    )
+    assert [found.area_share[0], found.area_share[2]] == pytest.approx([0.35, 0.20])
+    assert [found.area_share_se[0], found.area_share_se[2]] == pytest.approx(
+        [0.082, 0.064], abs=5e-4
+    )
+    assert (found.overall, found.overall_se) == pytest.approx((0.63, 0.085), abs=5e-4)
+    assert (found.users[1], found.users_se[1]) == pytest.approx((0.574, 0.125), abs=5e-4)
+    assert (found.producers[1], found.producers_se[1]) == pytest.approx((0.794, 0.117), abs=5e-4)

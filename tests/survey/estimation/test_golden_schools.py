@@ -32,6 +32,7 @@ from survey.estimation.replication import (
     rao_wu_weights,
     replicate_covariance,
 )
+from survey.estimation.statistics import Quantity, domain_statistics
 
 API = golden("api")["values"]
 
@@ -253,3 +254,21 @@ def test_apiclus2_two_stage():
     assert ratio.se == close(expected["ratio_api00_api99"]["se"])
     assert design.weight.sum() == close(expected["n_schools_hat"]["est"])
     assert se(design, design.weight) == close(expected["n_schools_hat"]["se"])
+
+
+def test_design_effects_of_means_by_domain():
+    # R 4.2.2, survey 4.1-1: svyby(~api00, ~sch.wide, s, svymean, deff = TRUE) and api99 by awards,
+    # s <- svydesign(ids = ~1, strata = ~stype, fpc = ~fpc, weights = ~pw, data = apistrat).
+    table, number, design = apistrat()
+    for variable, domain, expected in (
+        ("api00", "sch.wide", {"No": (593.746858215, 18.6191675056, 1.31225758715),
+                               "Yes": (676.530443657, 10.5203892001, 1.19815719302)}),
+        ("api99", "awards", {"No": (623.671596536, 15.5712031866, 1.36748923452),
+                             "Yes": (632.629062815, 12.8871987980, 1.14458452496)}),
+    ):  # fmt: skip
+        found = domain_statistics(
+            design, number(variable), domain=table[domain], quantity=Quantity.MEAN
+        )
+        for row in found[:-1]:
+            got = (row.value, row.se, row.deff)
+            assert got == pytest.approx(expected[row.domain_id], rel=1e-7)
