@@ -69,7 +69,9 @@ def rao_wu_weights(
     for h in np.unique(of_cluster):
         members = np.flatnonzero(of_cluster == h)
         n = members.size
-        _two_or_more(n, h)
+        if _is_alone(design, n, _row(cluster, members[0])):
+            count[:, members] = 1.0
+            continue
         draws = rng.multinomial(n - 1, np.full(n, 1.0 / n), size=n_replicates)
         # Rao, Wu and Yue (1992) eq. 3.1 with m_h = n_h - 1.
         count[:, members] = draws * (n / (n - 1))
@@ -92,7 +94,9 @@ def jackknife_weights(design: SurveyDesign) -> Replicates:
     scale = np.empty(of_cluster.size)
     for c, h in enumerate(of_cluster):
         n = int(n_h[h])
-        _two_or_more(n, int(h))
+        if _is_alone(design, n, _row(cluster, c)):
+            scale[c] = 0.0
+            continue
         weight[c, stratum == h] *= n / (n - 1)
         weight[c, cluster == c] = 0.0
         fraction = 0.0
@@ -199,7 +203,11 @@ def bootstrap_domain_totals(
     for h in np.unique(stratum):
         members = np.flatnonzero(stratum == h)
         n = members.size
-        _two_or_more(n, int(h))
+        if _is_alone(design, n, int(members[0])):
+            for k in range(table.shape[1]):
+                fixed = float(design.weight[members[0]] * table[members[0], k])
+                result[k].reshape(n_replicates, n_domains)[:, code[members[0]]] += fixed
+            continue
         drawn = members[rng.integers(0, n, size=(n_replicates, n - 1))]
         cell = (offset + code[drawn]).ravel()
         weighted = design.weight * (n / (n - 1))
@@ -210,8 +218,30 @@ def bootstrap_domain_totals(
     return np.moveaxis(result.reshape(-1, n_replicates, n_domains), 0, -1)
 
 
-def _two_or_more(n: int, stratum: int) -> None:
-    if n < 2:
-        raise TooFewUnitsError(
-            f"stratum number {stratum} has 1 cluster; replication needs 2: merge it first"
-        )
+def _row(cluster: npt.NDArray[np.int64], code: int) -> int:
+    """First unit of a cluster."""
+    return int(np.flatnonzero(cluster == code)[0])
+
+
+def _is_alone(design: SurveyDesign, n: int, row: int) -> bool:
+    """Whether a stratum's only cluster is its whole frame, which leaves no error; else two needed.
+
+    Parameters
+    ----------
+    n : int
+        Sampled clusters of the stratum.
+    row : int
+        A unit of it.
+
+    Raises
+    ------
+    TooFewUnitsError
+        One cluster of several, or of an unknown number.
+    """
+    if n >= 2:
+        return False
+    if design.n_frame is not None and float(design.n_frame[row]) <= 1.0:
+        return True
+    raise TooFewUnitsError(
+        f"stratum {str(design.stratum[row])!r} has 1 cluster; replication needs 2: merge it first"
+    )

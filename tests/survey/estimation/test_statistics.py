@@ -10,6 +10,7 @@ from survey.estimation import (
     Quantity,
     Replicates,
     SurveyDesign,
+    bootstrap_domain_totals,
     calibrate,
     domain_statistics,
     jackknife_weights,
@@ -175,6 +176,33 @@ def test_design_effects_and_what_the_error_rests_on():
     ]  # fmt: skip
     assert "8 units in 2 strata, with finite population correction" in total.why
     assert np.isnan(domain_statistics(DESIGN, Y, x=X, quantity=Quantity.RATIO)[-1].deff)
+
+
+def test_a_stratum_of_one_unit_taken_whole_adds_no_replicate():
+    # R 4.2.2, survey 4.1-1: as.svrepdesign(type = "JKn") of the same design, total and ratio.
+    stratum = np.array(list("aaabbc"))
+    y, x = np.array([1.0, 4.0, 2.0, 3.0, 9.0, 5.0]), np.arange(2.0, 8.0)
+    size = np.array([10.0, 10.0, 10.0, 8.0, 8.0, 1.0])
+    weight = np.array([10 / 3, 10 / 3, 10 / 3, 4.0, 4.0, 1.0])
+    design = SurveyDesign(weight=weight, stratum=stratum, n_frame=size)
+    jackknife = jackknife_weights(design)
+    total = domain_statistics(design, y, replicates=jackknife)[-1]
+    linear = domain_statistics(design, y)[-1]
+    assert total.se == pytest.approx(linear.se)
+    ratio = domain_statistics(design, y, x=x, quantity=Quantity.RATIO, replicates=jackknife)[-1]
+    assert ratio.se == pytest.approx(0.235734500507, rel=1e-10)
+    assert np.ptp(rao_wu_weights(design, 50, rng=np.random.default_rng(1)).weight[:, 5]) == 0.0
+    codes = np.array([0, 0, 0, 0, 0, 1])
+    drawn = bootstrap_domain_totals(design, y, codes, 50, rng=np.random.default_rng(1))
+    assert (drawn[:, 1, 0] == 5.0).all()
+    unknown = SurveyDesign(weight=weight, stratum=stratum)
+    for replicates in (
+        jackknife_weights,
+        lambda design: rao_wu_weights(design, 9, rng=np.random.default_rng(1)),
+        lambda design: bootstrap_domain_totals(design, y, codes, 9, rng=np.random.default_rng(1)),
+    ):
+        with pytest.raises(TooFewUnitsError, match="stratum 'c' has 1 cluster"):
+            replicates(unknown)
 
 
 def test_bounds_of_a_calibration():
