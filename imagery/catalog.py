@@ -319,6 +319,8 @@ def read_json(path: Path) -> dict[str, Any]:
         raise SceneError(f"{path.name} cannot be read ({error.strerror})") from error
     except ValueError as error:
         raise SceneError(f"{path.name} is not valid JSON: {error}") from error
+    except RecursionError as error:
+        raise SceneError(f"{path.name} is no sidecar: its JSON is nested too deep") from error
     if not isinstance(meta, dict):
         raise SceneError(f"{path.name} is not valid JSON of a sidecar: it must be an object")
     return meta
@@ -395,5 +397,5 @@ def _words(grid: Grid) -> str:
     west, south, east, north = grid.bounds
     return (
         f"{grid.crs.to_string()}, {grid.shape[0]} x {grid.shape[1]} pixels of "
-        f"{grid.transform.a:g}, {west:g} {south:g} {east:g} {north:g}"
+        f"{grid.transform.a:.10g}, {west:.10g} {south:.10g} {east:.10g} {north:.10g}"
     )

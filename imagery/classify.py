@@ -181,7 +181,9 @@ class CropModel:
                 str(name): float(value)
                 for name, value in description.get("thresholds", {}).items()
             }
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (
+            OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError,
+        ) as error:  # fmt: skip
             raise TrainingError(f"{folder} holds no usable model ({error})") from error
         if hashlib.sha256(text.encode()).hexdigest() != digest:
             raise TrainingError(

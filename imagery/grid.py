@@ -284,6 +284,14 @@ class PixelAreas:
         low, high = lines[position[: len(rows)]], lines[position[len(rows) :]]
         return np.asarray(low + share * (high - low))
 
+    def spread(self, block: Block) -> float:
+        """Largest pixel of a block over its smallest, less 1: of its corners, sides and middle."""
+        found = self.at(
+            block.row + np.array([0, block.rows // 2, block.rows - 1]),
+            block.col + np.array([0, block.cols // 2, block.cols - 1]),
+        )
+        return float(found.max() / found.min() - 1.0)
+
 
 def pixel_area_ha(grid: Grid, block: Block | None = None) -> npt.NDArray[np.float64]:
     """Area of the pixels of a block, or of the whole grid, in hectares.

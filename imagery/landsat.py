@@ -142,7 +142,10 @@ def _groups(content: bytes, where: str) -> _Groups:
                 for group in root
             }
         return _odl(content.decode("utf-8"))
-    except (ValueError, KeyError, AttributeError, ParseError, DefusedXmlException) as error:
+    except (
+        ValueError, KeyError, TypeError, AttributeError, RecursionError, ParseError,
+        DefusedXmlException,
+    ) as error:  # fmt: skip
         raise SceneError(f"{where} cannot be read ({error}); download it again") from error
 
 

@@ -302,6 +302,11 @@ def _stored(
         )
     )
     nodata = product.nodata if product.nodata is not None else opened[0].dataset.nodata
+    if dtype.kind not in "uif":
+        raise SceneError(
+            f"{product.source} holds {dtype.name} pixels, and reflectance is a real number; "
+            "convert it (radar products are no scenes here)"
+        )
     if dtype.kind == "f":
         return np.dtype(np.float32), float("nan")
     if nodata is not None:

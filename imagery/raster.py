@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import warnings
 import zlib
@@ -215,8 +216,9 @@ class CogWriter:
 
     def __enter__(self) -> CogWriter:
         self._checksums: dict[Block, int] = {}
-        for left in self._path.parent.glob(f".{self._path.stem}-*.part.tif"):
-            if not is_running(left.name.removesuffix(".part.tif").rsplit("-", 1)[1]):
+        # With what GDAL puts beside a COG while it makes its overviews.
+        for left in self._path.parent.glob(f".{glob.escape(self._path.stem)}-*.part.tif*"):
+            if not is_running(left.name.partition(".part.tif")[0].rsplit("-", 1)[1]):
                 left.unlink()
         self._env = rasterio.Env(**_GDAL_OPTIONS)
         self._env.__enter__()
@@ -271,7 +273,8 @@ class CogWriter:
             self._cog.replace(self._path)
         finally:
             self._raw.unlink(missing_ok=True)
-            self._cog.unlink(missing_ok=True)
+            for left in self._cog.parent.glob(f"{glob.escape(self._cog.name)}*"):
+                left.unlink()
             self._env.__exit__(None, None, None)
 
     def _failed(self, error: object) -> WriteError:

@@ -107,7 +107,17 @@ def read_catalog(path: Path) -> SceneStack:
         # An href with a scheme is no file here, and one that leads out of the catalog is not ours.
         if not item_file.is_relative_to(root) or not item_file.is_file():
             raise SceneError(f"{file} lists {link.get('href')!r}, which is not in the catalog")
-        item = pystac.Item.from_dict(read_json(item_file))
+        content = read_json(item_file)
+        try:
+            item = pystac.Item.from_dict(content)
+        except (
+            KeyError, TypeError, ValueError, AttributeError, pystac.STACError,
+            pystac.STACTypeError,
+        ) as error:  # fmt: skip
+            raise SceneError(
+                f"{item_file.name} is no STAC item ({type(error).__name__}: {error}); write the "
+                "catalog anew (adsurvey scenes catalog)"
+            ) from error
         if _SIDECAR not in item.assets:
             raise SceneError(f"{item_file.name} has no asset {_SIDECAR!r}; write it anew")
         sidecars.append((item_file.parent / item.assets[_SIDECAR].href).resolve())

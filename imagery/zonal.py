@@ -35,6 +35,8 @@ __all__ = ["TrainingTable", "class_hectares", "training_pixels", "zone_sums"]
 # Side of a block: within one pixels count with nearly one area, burning holds no more than it.
 _BLOCK = {"exact": 512, "centre": 4096}
 _CELL = 256
+# Pixels of a piece that differ more count each with its own area: coarse ones in degrees.
+_EVEN = 1e-4
 _FEW_CODES = 12
 # Pixels a side up to which a zone counts with the pixel area at its middle (to 1e-5).
 _FIELD = 128
@@ -159,7 +161,7 @@ def zone_sums(
     sums = np.zeros((len(zones), n_codes))
     is_small = np.zeros(len(zones), dtype=bool)
     if method == "exact":
-        is_small = _is_small(shapes, grid)
+        is_small = _is_small(shapes, grid, areas)
         _add_small(sums, shapes, np.flatnonzero(is_small), grid, codes, areas)
     for near, part in _parts(shapes, grid, _BLOCK[method], np.flatnonzero(~is_small)):
         pixels = codes.read(part)
@@ -170,19 +172,26 @@ def zone_sums(
         _add_exactly(sums, shapes, near, grid, part, pixels, areas)
     # Land that the raster does not reach; for zones inside it what is left over is rounding.
     beyond = np.flatnonzero(~shapely.covered_by(shapes, shapely.box(*grid.bounds)))
-    whole = geodesic_area_ha(zones.geometry.to_numpy()[beyond], zones.crs)
+    drawn = shapely.segmentize(zones.geometry.to_numpy()[beyond], _DENSE[zones.crs.is_geographic])
+    whole = geodesic_area_ha(drawn, zones.crs)
     outside = np.maximum(whole - sums[beyond].sum(axis=1), 0.0)
     sums[beyond, UNOBSERVED] += np.where(outside > 1e-4 * whole, outside, 0.0)
     return sums
 
 
-def _is_small(shapes: npt.NDArray[np.object_], grid: Grid) -> npt.NDArray[np.bool_]:
+def _is_small(
+    shapes: npt.NDArray[np.object_], grid: Grid, areas: PixelAreas
+) -> npt.NDArray[np.bool_]:
     """Whether a zone spans so few pixels that they may count with one area."""
     west, south, east, north = shapely.bounds(shapes).T
-    return np.asarray(
+    is_small = np.asarray(
         ((east - west) < _FIELD * grid.transform.a)
         & ((north - south) < -_FIELD * grid.transform.e)
     )
+    for zone in np.flatnonzero(is_small):
+        own = grid.window_of(tuple(shapely.bounds(shapes[zone])))
+        is_small[zone] = own is None or areas.spread(own) <= _EVEN
+    return is_small
 
 
 class _Source(RasterSource):  # type: ignore[misc]
@@ -239,11 +248,19 @@ def _add_exactly(
     if is_whole.any():
         area = areas.of(part).ravel()
         sums[near[is_whole]] += np.bincount(pixels.ravel(), area, minlength=sums.shape[1])
-    if not is_whole.all():
-        source = NumPyRasterSource(
-            pixels, xmin=west, ymin=south, xmax=east, ymax=north, srs_wkt=grid.crs.to_wkt()
-        )
-        _add_shares(sums, shapes, near[~is_whole], grid, part, source, areas)
+    if is_whole.all():
+        return
+    if areas.spread(part) > _EVEN:
+        area = areas.of(part).ravel()
+        for zone, pixel, share in _coverage(shapes, near[~is_whole], grid, part):
+            sums[zone] += np.bincount(
+                pixels.ravel()[pixel], share * area[pixel], minlength=sums.shape[1]
+            )
+        return
+    source = NumPyRasterSource(
+        pixels, xmin=west, ymin=south, xmax=east, ymax=north, srs_wkt=grid.crs.to_wkt()
+    )
+    _add_shares(sums, shapes, near[~is_whole], grid, part, source, areas)
 
 
 def _add_shares(
@@ -257,7 +274,7 @@ def _add_shares(
 ) -> None:
     """Add shares of classes by exactextract times the pixel area at the middle of each zone.
 
-    Within a part pixel areas differ by some 1e-5, in degrees by 1e-4, about that middle.
+    For pieces whose pixels differ by no more than `_EVEN`.
     """
     vectors = gpd.GeoDataFrame({"zone": numbers}, geometry=list(shapes[numbers]), crs=grid.crs)
     table = exact_extract(
@@ -387,7 +404,12 @@ def _by_centre(
         dtype="uint8",
     )
     row, col = own.row - part.row, own.col - part.col
-    inside = codes[row : row + own.rows, col : col + own.cols] * burnt
+    own_codes = codes[row : row + own.rows, col : col + own.cols]
+    first = Block(row=own.row, col=own.col, rows=min(own.rows, _CELL), cols=min(own.cols, _CELL))
+    if areas.spread(first) > 10 * _EVEN:
+        is_in = burnt == 1
+        return np.bincount(own_codes[is_in], areas.of(own)[is_in], minlength=n_codes)
+    inside = own_codes * burnt
     highest = int(inside.max(initial=0))
     # Pixels of a cell this small have the same area to 1e-4, and whole numbers add faster.
     tops, lefts = np.arange(0, own.rows, _CELL), np.arange(0, own.cols, _CELL)

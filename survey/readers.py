@@ -131,7 +131,11 @@ def read_training(
             f"{path.name}: plot_id {plots.loc[repeated, 'plot_id'].iloc[0]!r} occurs more than "
             "once; keep one row for each"
         )
-    usable = plots.geometry.geom_type.isin(["Polygon", "MultiPolygon"]) & plots.geometry.is_valid
+    usable = (
+        plots.geometry.geom_type.isin(["Polygon", "MultiPolygon"])
+        & plots.geometry.is_valid
+        & ~plots.geometry.is_empty
+    )
     if not usable.all():
         row = int(np.flatnonzero(~usable.to_numpy())[0])
         raise GeometryError(
@@ -157,8 +161,8 @@ def _require_apart(
     shared = shapely.intersection(shapes[plot_rows], others[rows])
     # Touching borders share no land; a square metre is digitising noise. In degrees a planar
     # area would be next to nothing, so it is measured on the ellipsoid.
-    is_point = shapely.get_dimensions(others[rows]) == 0
-    inside = np.flatnonzero(is_point | (geodesic_area_ha(shared, kept.crs) * M2_PER_HA > 1.0))
+    has_no_area = shapely.get_dimensions(others[rows]) < 2  # points, transects
+    inside = np.flatnonzero(has_no_area | (geodesic_area_ha(shared, kept.crs) * M2_PER_HA > 1.0))
     if len(inside):
         first = inside[0]
         raise TableError(

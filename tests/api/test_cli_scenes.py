@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
+import time
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -37,16 +40,18 @@ def test_a_folder_of_anything_goes_on_after_failures_and_again_after_repair(
     (raw / "clouds.gml").write_text("<gml/>")
     (raw / "download.zip").write_bytes(b"PK\x03\x04 cut")
     (raw / "broken.json").write_text("{")
+    (raw / "deep.json").write_text("[" * 100_000)
     (raw / "notes.txt").write_text("hello")
     (raw / "half.SAFE").mkdir()
     code, out, err = run("scenes", "import", raw, "--to", tmp_path / "s")
     assert code == 1
-    assert "2 of 8 products imported, 6 failed" in out
+    assert "2 of 9 products imported, 7 failed" in out
     for name, why in (
         ("cut", "cut.tif"),
         ("points_elsewhere.vrt", "only GeoTIFF"), ("clouds.gml", "only GeoTIFF"),
         ("half.SAFE", "holds 0 MTD_MSIL"),
         ("download.zip", "download it again"), ("broken.json", "not valid JSON"),
+        ("deep.json", "nested too deep"),
     ):  # fmt: skip
         assert f"failed: {raw / name}" in out
         assert why in err
@@ -55,11 +60,37 @@ def test_a_folder_of_anything_goes_on_after_failures_and_again_after_repair(
 
     broken.write_bytes(whole)
     (raw / "half.SAFE").rmdir()
-    for name in ("points_elsewhere.vrt", "clouds.gml", "download.zip", "broken.json"):
+    for name in ("points_elsewhere.vrt", "clouds.gml", "download.zip", "broken.json", "deep.json"):
         (raw / name).unlink()
     code, out, _ = run("scenes", "import", raw, "--to", tmp_path / "s")
     assert code == 0
     assert "1 of 3 products imported, 2 stood already, 0 failed" in out
+
+
+def test_an_import_that_is_killed_goes_on_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    raw, scenes = tmp_path / "raw", tmp_path / "s"
+    rng = np.random.default_rng(4)
+    write_image(raw / "a.tif", date="2026-01-05")
+    write_tif(raw / "b.tif", rng.integers(300, 4000, (1, 2000, 2000)).astype(np.uint16))
+    write_sidecar(raw / "b.tif", date="2026-01-15")
+    words = [sys.executable, "-m", "api.cli", "scenes", "import", str(raw), "--to", str(scenes)]
+    with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        # The translation of b is under way: the very middle of writing.
+        while not list(scenes.glob(".*_b-cog-*")):
+            assert process.poll() is None
+            time.sleep(0.005)
+        process.kill()
+    assert {path.name for path in scenes.iterdir() if path.name[0] != "."} == {
+        "2026-01-05_a.tif", "2026-01-05_a.json",
+    }  # fmt: skip
+    number = next(scenes.glob(".*_b-cog-*")).name.partition(".part")[0].rsplit("-", 1)[1]
+    (scenes / f".2026-01-15_b-cog-{number}.part.tif.ovr.tmp").touch()  # GDAL's, a moment later
+    code, out, _ = run("scenes", "import", raw, "--to", scenes)
+    assert code == 0
+    assert "1 of 2 products imported, 1 stood already, 0 failed" in out
+    assert sorted(path.name for path in scenes.iterdir()) == [
+        "2026-01-05_a.json", "2026-01-05_a.tif", "2026-01-15_b.json", "2026-01-15_b.tif",
+    ]  # fmt: skip
 
 
 def test_scenes_of_several_grids_meet_on_one_and_are_catalogued(tmp_path: Path) -> None:

@@ -302,6 +302,8 @@ def flawed(folder: Path, kind: str) -> Path:
             values[0, 0] = np.inf
             write_tif(image, values)
             keys = {"scale": 1.0}
+        case "complex":
+            write_tif(image, ones.astype(np.complex64))
         case "only cloud":
             write_tif(image, ones)
             write_tif(folder / "m.tif", np.ones((1, 8, 8), dtype=np.uint8))
@@ -337,6 +339,7 @@ FLAWS = {
     "nodata impossible": "nodata -1 cannot occur in uint16",
     "only nodata": "no pixel with a value",
     "only NaN and infinity": "no pixel with a value",
+    "complex": "complex64 pixels",
     "only cloud": "shows no ground",
     "cut": r"x\.tif (is damaged|cannot be read)",
     "declares more than it holds": "it is sparse or its header lies",

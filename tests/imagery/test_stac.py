@@ -95,6 +95,10 @@ def test_hrefs_that_lead_elsewhere_are_not_followed(tmp_path: Path) -> None:
         file.write_text(json.dumps(bad))
         with pytest.raises(SceneError, match="not in the catalog"):
             read_catalog(file)
+    (tmp_path / "stac" / "odd.json").write_text('{"type": "Feature"}')
+    file.write_text(json.dumps({**good, "links": [{"rel": "item", "href": "odd.json"}]}))
+    with pytest.raises(SceneError, match=r"odd\.json is no STAC item"):
+        read_catalog(file)
     file.write_text("{}")
     with pytest.raises(SceneError, match="lists no items"):
         read_catalog(file)

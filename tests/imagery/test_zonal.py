@@ -105,6 +105,33 @@ def test_land_beyond_the_raster_is_unobserved_not_absent(tmp_path: Path) -> None
     assert ha[1] == pytest.approx(1.0, rel=1e-3)
 
 
+@pytest.mark.parametrize("method", ["exact", "centre"])
+def test_coarse_degrees_count_each_pixel_with_its_own_area(tmp_path: Path, method: str) -> None:
+    # A kilometre a pixel: over the 500 rows of a block the area changes by several percent.
+    codes = np.ones((600, 500))
+    codes[300:] = 2
+    grid = write_map(tmp_path / "m.tif", codes, "EPSG:4326", 0.01)
+    west, south, east, north = grid.bounds
+
+    def polygon(*corners: tuple[float, float]) -> shapely.Polygon:
+        return shapely.Polygon([(west + col * 0.01, north - row * 0.01) for row, col in corners])
+
+    inside = polygon((10.3, 10.2), (590.7, 50.1), (540.2, 390.9))
+    small = polygon((250.5, 420.2), (350.4, 420.3), (350.2, 499.6))
+    beyond = polygon((-100, -100), (150, -100), (150, 80), (-100, 80))
+    found = class_hectares(
+        tmp_path / "m.tif", zones(inside, small, beyond, crs="EPSG:4326"), "zone", method=method
+    )
+    # Straight in degrees, as pixels are: what a geodesic between far corners is not.
+    expected = geodesic_area_ha(shapely.segmentize([inside, small, beyond], 0.002), "EPSG:4326")
+    rel = 1e-6 if method == "exact" else 5e-3
+    assert found.groupby("zone")["ha"].sum().to_numpy() == pytest.approx(expected, rel=rel)
+    south_half = shapely.intersection(inside, shapely.box(west, south, east, north - 3.0))
+    assert found.set_index(["zone", "class_code"])["ha"]["Z0", 2] == pytest.approx(
+        geodesic_area_ha(shapely.segmentize([south_half], 0.002), "EPSG:4326")[0], rel=rel
+    )
+
+
 def test_no_overlap_and_no_reference_system(tmp_path: Path) -> None:
     write_map(tmp_path / "m.tif", np.ones((10, 10)))
     with pytest.raises(GridError, match="no overlap: the polygons span 600000"):
