@@ -408,7 +408,8 @@ def _by_centre(
     first = Block(row=own.row, col=own.col, rows=min(own.rows, _CELL), cols=min(own.cols, _CELL))
     if areas.spread(first) > 10 * _EVEN:
         is_in = burnt == 1
-        return np.bincount(own_codes[is_in], areas.of(own)[is_in], minlength=n_codes)
+        sums += np.bincount(own_codes[is_in], areas.of(own)[is_in], minlength=n_codes)
+        return sums
     inside = own_codes * burnt
     highest = int(inside.max(initial=0))
     # Pixels of a cell this small have the same area to 1e-4, and whole numbers add faster.

@@ -199,6 +199,11 @@ def test_training_plots_keep_away_from_reference_samples_in_any_reference_system
     partly = plots.assign(geometry=[shapely.box(east - 0.5, Y, east + 90, Y + 50), touching[1]])
     with pytest.raises(TableError, match=r"T1 lies in sampled segment \w+ \(1 such"):
         read_training(save(partly.to_crs(crs), tmp_path, "partly.gpkg"), frame)
+    across = gpd.GeoDataFrame(
+        geometry=[shapely.LineString([(east + 91, Y + 10), (east + 20, Y + 10)])], crs=UTM
+    )
+    with pytest.raises(TableError, match="T1 lies in the reference sample in row 1"):
+        read_training(path, frame, reference=across)  # a transect
     near, inside = shapely.Point(east + 91, Y + 10), shapely.Point(east + 40, Y + 10)
     for shape, is_refused in ((near, False), (inside, True), (inside.buffer(5), True)):
         kept = gpd.GeoDataFrame(geometry=[near, shape], crs=UTM).to_crs("EPSG:4326")
@@ -215,7 +220,7 @@ def test_training_shapes_that_are_no_polygons_are_named(
     frame = read_frame(save(frame_layer(), tmp_path, "frame.gpkg"), districts)
     columns = {"plot_id": ["T1"], "class_name": ["poppy"]}
     bow = shapely.Polygon([(X, Y), (X + 9, Y + 9), (X + 9, Y), (X, Y + 9)])
-    for number, shape in enumerate((bow, shapely.Point(X, Y))):
+    for number, shape in enumerate((bow, shapely.Point(X, Y), shapely.Polygon())):
         plots = gpd.GeoDataFrame(columns, geometry=[shape], crs=UTM)
         with pytest.raises(GeometryError, match="row 1: training plot T1 is not a valid polygon"):
             read_training(save(plots, tmp_path, f"plots{number}.gpkg"), frame)
