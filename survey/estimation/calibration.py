@@ -16,6 +16,9 @@ __all__ = ["Calibrated", "calibrate", "post_stratify", "recalibrated"]
 
 MAX_ITERATIONS = 100
 TOLERANCE = 1e-12
+# Of bounded factors: what the free slope adds where the bounds leave none, and the least step.
+LEAD = 1e-3
+MIN_PART = 1e-12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -125,17 +128,51 @@ def calibrate(
         # Newton's method; a factor at its bound does not move (Deville and Sarndal 1992, sec. 2).
         slope = design.weight * (1.0 if distance == "linear" else factor)
         slope = np.where((factor > low) & (factor < high), slope, 0.0)
-        step, _, rank, _ = np.linalg.lstsq((scaled * slope[:, None]).T @ scaled, gap, rcond=1e-12)
+        hessian = (scaled * slope[:, None]).T @ scaled
+        rank = int(np.linalg.matrix_rank(hessian))
+        if bounds is not None and rank < columns.shape[1]:
+            # Too many factors at their bounds to say how to go on: some of the free slope leads.
+            hessian = hessian + LEAD * (scaled * design.weight[:, None]).T @ scaled
+        step = np.linalg.lstsq(hessian, gap, rcond=1e-12)[0]
+        if bounds is not None:
+            step = step * _shortened(lam, step, scaled, goal, design.weight, distance, low, high)
         lam = lam + step
-        # Deville and Sarndal (1992): F(u) = 1 + u (linear) or exp(u) (raking).
-        u = scaled @ lam
-        factor = np.clip(
-            1.0 + u if distance == "linear" else np.exp(np.clip(u, -50, 50)), low, high
-        )
+        factor = _factor(scaled @ lam, distance, low, high)
     raise EstimationError(
         f"calibration did not reach the totals in {MAX_ITERATIONS} steps (rank {rank} of "
         f"{columns.shape[1]}); check that the totals belong to this frame"
     )
+
+
+def _factor(u: Floats, distance: str, low: float, high: float) -> Floats:
+    # Deville and Sarndal (1992): F(u) = 1 + u (linear) or exp(u) (raking).
+    factor = 1.0 + u if distance == "linear" else np.exp(np.clip(u, -50, 50))
+    return np.clip(factor, low, high)
+
+
+def _shortened(
+    lam: Floats,
+    step: Floats,
+    scaled: Floats,
+    goal: Floats,
+    weight: Floats,
+    distance: str,
+    low: float,
+    high: float,
+) -> float:
+    """Part of a Newton step, at most 1, up to which it still leads down the convex dual.
+
+    Along the step the dual's slope is (weighted totals - goal) . step, from below zero.
+    """
+
+    def slope(part: float) -> float:
+        factor = _factor(scaled @ (lam + part * step), distance, low, high)
+        return float((scaled.T @ (weight * factor) - goal) @ step)
+
+    at_start, part = abs(slope(0.0)), 1.0
+    while part > MIN_PART and slope(part) > 0.5 * at_start:
+        part *= 0.5
+    return part
 
 
 def post_stratify(

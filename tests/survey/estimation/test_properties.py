@@ -258,3 +258,21 @@ def test_moments_of_a_sum_by_hand():
     assert moments.variance.tolist() == pytest.approx([9.0, 0.0])
     assert moments.third.tolist() == pytest.approx([27.0, 0.0])
     assert moments.skewness.tolist() == pytest.approx([1.0, 0.0])
+
+
+@quick
+@given(
+    st.integers(0, 2**32 - 1), st.integers(5, 30), st.integers(1, 3),
+    st.sampled_from(["linear", "raking"]),
+)  # fmt: skip
+def test_a_bounded_calibration_that_can_be_reached_is(seed, n, p, distance):
+    rng = np.random.default_rng(seed)
+    x = np.column_stack([np.ones(n), *[rng.gamma(2.0, 1.0, n) for _ in range(p)]])
+    design = SurveyDesign(weight=rng.uniform(1.0, 50.0, n), stratum=np.zeros(n))
+    # Totals that weights between 0.4 and 2.5 times those of the design are known to give.
+    totals = (design.weight * rng.uniform(0.4, 2.5, n)) @ x
+    found = calibrate(design, x, totals, distance=distance, bounds=(0.3, 3.0))
+    assert found.weight @ x == pytest.approx(totals, rel=1e-9)
+    factor = found.weight / design.weight
+    assert factor.min() >= 0.3 - 1e-12
+    assert factor.max() <= 3.0 + 1e-12
