@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -79,25 +80,54 @@ def users_list(as_json: AsJson = False) -> None:
 
 
 @users.command("change")
-def users_change(name: Name, role: RoleOption, areas: Areas) -> None:
-    """Give a user another role and areas; it counts from the next request on."""
-    from api.db.users import change_user
+def users_change(
+    name: Name,
+    role: Annotated[
+        str, typer.Option(help="field, analyst, manager or admin; left out, it stays.")
+    ] = "",
+    areas: Annotated[
+        list[str] | None,
+        typer.Option(help="P-codes of districts or provinces, or all; left out, they stay."),
+    ] = None,
+) -> None:
+    """Give a user another role or other areas; it counts from the next request on."""
+    from api.db.users import change_user, clean_name, list_users
+    from api.errors import AccountError
 
+    name = clean_name(name)
     with _database() as engine:
+        known = next((user for user in list_users(engine) if user.name == name), None)
+        if known is None:
+            raise AccountError(f"there is no user {name!r}; see adsurvey users list")
+        role, areas = role or known.role, areas or list(known.areas)
         made = change_user(
-            engine, name, role=role, areas=_codes(areas), actor=_actor(), now=datetime.now(UTC)
-        )
+            engine, name, role=role, areas=_codes(areas), actor=_actor(),
+            now=datetime.now(UTC),
+        )  # fmt: skip
     typer.echo(f"User {made.name}, {made.role}, areas {_areas(made.areas)}")
 
 
 @users.command("disable")
-def users_disable(name: Name) -> None:
-    """Keep a user out; sessions and tokens end at once."""
-    from api.db.users import set_disabled
+def users_disable(
+    name: Name,
+    survey: Annotated[
+        Path | None, typer.Option(help="Round whose phones of this user are revoked as well.")
+    ] = None,
+) -> None:
+    """Keep a user out; sessions and tokens end at once, with --survey the user's phones too."""
+    from api.collect import devices_of
+    from api.db.users import clean_name, set_disabled
+    from survey.rounds import read_round
 
+    store = None if survey is None else read_round(survey).submissions_folder
+    name, now = clean_name(name), datetime.now(UTC)
     with _database() as engine:
-        set_disabled(engine, name, disabled=True, actor=_actor(), now=datetime.now(UTC))
+        set_disabled(engine, name, disabled=True, actor=_actor(), now=now)
     typer.echo(f"User {name} is disabled; sessions and tokens have ended")
+    if store is None:
+        typer.echo("Phones that this user set up may still send: call it again with --survey")
+    else:
+        typer.echo(f"{devices_of(store).revoke_owned(name, now=now)} phones may send no more")
 
 
 @users.command("enable")

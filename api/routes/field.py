@@ -41,9 +41,12 @@ def field_router(
     standings = Standings(SubmissionStore(store_folder))
     registry = DeviceRegistry(store_folder / "devices")
 
+    def owner_of(reader: Reader) -> str:
+        return reader.name or "local"
+
     def phones_of(reader: Reader) -> list[Device]:
         # Not by label: the office may write anything there.
-        return [device for device in registry.devices() if device.owner == sender_of(reader)]
+        return [device for device in registry.devices() if device.owner == owner_of(reader)]
 
     @router.get("/status")
     def status(reader: CurrentReader) -> dict[str, Any]:

@@ -21,10 +21,20 @@ from api.auth.gate import cookie_name
 from api.auth.signing import check_password, sign_in
 from api.db.audit import audit_events
 from api.db.sessions import Kind, end_session, list_tokens, open_session, reader_of
-from api.db.users import add_user, change_user, has_users, list_users, set_disabled, set_password
+from api.db.users import (
+    add_user,
+    change_user,
+    clean_name,
+    has_users,
+    list_users,
+    set_disabled,
+    set_password,
+)
 from api.disclosure import HOME, Layer, Reader, Role, describe_roles, layer_of
 from api.errors import AccountError, SignInRefusedError, TooManyTriesError
 from api.settings import Settings
+from survey.forms import DeviceRegistry
+from survey.rounds import read_round
 
 __all__ = ["people_router"]
 
@@ -207,6 +217,11 @@ def people_router(settings: Settings) -> APIRouter:
                 change_user(engine, name, role=role, areas=_codes(areas), **told)
             elif action in ("disable", "enable"):
                 set_disabled(engine, name, disabled=action == "disable", **told)
+                if action == "disable" and settings.survey is not None:
+                    store = read_round(settings.survey).submissions_folder
+                    DeviceRegistry(store / "devices").revoke_owned(
+                        clean_name(name), now=told["now"]
+                    )
             elif action == "password":
                 password = new_password()
                 set_password(engine, name, passwords.hash(password, name=""), **told)

@@ -129,6 +129,13 @@ class DeviceRegistry:
             self._write(device)
         return device
 
+    def revoke_owned(self, owner: str, *, now: datetime) -> int:
+        """Let none of a user's phones send any more; how many could until now."""
+        own = [d for d in self.devices() if d.owner == owner and not d.revoked_at]
+        for device in own:
+            self.revoke(device.device_id, now=now)
+        return len(own)
+
     def devices(self) -> list[Device]:
         """All phones, revoked ones too, in order of registration."""
         found = [self._read(path.stem) for path in sorted(self._folder.glob("*.json"))]

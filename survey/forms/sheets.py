@@ -139,6 +139,11 @@ def packed_sheets(data: bytes, is_header: Callable[[list[str]], bool]) -> list[S
         RuntimeError,
         DefusedXmlException,
     ) as error:
+        if isinstance(error, zipfile.BadZipFile):
+            raise FormError(
+                "is cut off or damaged, or no workbook and no ZIP; send it again, and if that "
+                "does not help, save or export it anew"
+            ) from error
         raise FormError(
             f"is no readable workbook ({error}); save it as .xlsx again, or send all of it"
         ) from error

@@ -96,9 +96,11 @@ class Uploads:
             It is empty or too large, or too many of this owner are unfinished.
         """
         self.expire(now=now)
-        if not 0 < n_bytes <= MAX_BYTES:
+        if n_bytes <= 0:
+            raise UploadError("the file is empty; send the one that was filled")
+        if n_bytes > MAX_BYTES:
             raise UploadError(
-                f"the file has {n_bytes / 1e6:.1f} MB; send 1 byte to {MAX_BYTES / 1e6:.0f} MB"
+                f"the file has {n_bytes / 1e6:.1f} MB; send at most {MAX_BYTES / 1e6:.0f} MB"
             )
         if sha256 and not re.fullmatch(r"[0-9a-f]{64}", sha256):
             raise UploadError("sha256 is no SHA-256 in hexadecimal; leave it out or correct it")

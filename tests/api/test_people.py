@@ -37,6 +37,7 @@ from sqlalchemy.exc import DBAPIError, ProgrammingError
 from api.app import create_app, refuse_public_bind, refuse_without_users
 from api.auth import Passwords
 from api.auth.trail import TileTrail
+from api.collect import devices_of
 from api.db.audit import Action, audit_events, record
 from api.db.rasters import raster_layers, raster_source
 from api.db.reading import reading_as
@@ -47,6 +48,7 @@ from api.db.users import add_user, change_user, set_disabled
 from api.disclosure import ROUTES, Layer, Reader, Role, layer_of
 from api.errors import AccountError, BindRefusedError, TooManyTriesError
 from api.settings import Settings
+from survey.rounds import read_round
 
 pytestmark = [pytest.mark.postgis, pytest.mark.xdist_group("pipeline")]
 
@@ -556,6 +558,21 @@ def test_hostile_input_is_refused_and_shown_as_text(guarded: TestClient, engine:
     assert "&lt;b&gt;QGIS" in made.text
 
 
+def test_who_is_disabled_on_the_page_sends_by_no_phone(
+    guarded: TestClient, engine: Engine, people: Settings
+) -> None:
+    add_user(
+        engine, name="left.team", role="field", areas=["all"], password_hash="-",  # noqa: S106
+        actor="test", now=NOW,
+    )  # fmt: skip
+    phones = devices_of(read_round(people.survey).submissions_folder)
+    device, secret = phones.add("page", now=NOW, owner="left.team")
+    mine = session(guarded, "aye.admin")
+    done = guarded.post("/users/left.team", data={"action": "disable"}, headers=mine)
+    assert done.status_code == 303
+    assert phones.check(device.device_id, secret) is None
+
+
 def test_another_site_cannot_write_with_a_readers_cookie(guarded: TestClient) -> None:
     mine = session(guarded, "tin.manager")
     cookie = {"Cookie": mine["Cookie"]}
@@ -898,7 +915,7 @@ def test_people_sign_in_and_administer_in_a_browser(secure: str, tmp_path: Path)
 
 
 def test_the_command_manages_users(
-    here, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    here, people: Settings, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
@@ -926,8 +943,21 @@ def test_the_command_manages_users(
     assert len(token.stdout.strip()) == 43
     token_id = here("users", "token", "list", "cli.user").stdout.split()[0]
     assert here("users", "token", "revoke", "cli.user", token_id).returncode == 0
-    assert here("users", "change", "cli.user", "--role", "field", "--areas", "all").returncode == 0
-    assert here("users", "disable", "cli.user").returncode == 0
+    moved = here("users", "change", "cli.user", "--role", "field")
+    assert "cli.user, field, areas MR01,MR0102" in moved.stdout
+    moved = here("users", "change", "Cli.User", "--areas", "all")
+    assert "cli.user, field, areas all" in moved.stdout
+    refused = here("users", "change", "nobody", "--areas", "all")
+    assert (refused.returncode, "no user 'nobody'" in refused.stderr) == (2, True)
+    phones = devices_of(read_round(people.survey).submissions_folder)
+    own, _ = phones.add("cli.user", now=NOW, owner="cli.user")
+    other, _ = phones.add("user cli.user", now=NOW)
+    assert "may still send" in here("users", "disable", "cli.user").stdout
+    assert phones.sending(own.device_id)
+    gone = here("users", "disable", "Cli.User", "--survey", people.survey)
+    assert "1 phones may send no more" in gone.stdout
+    assert phones.sending(own.device_id) is None
+    assert phones.sending(other.device_id), "a label says nothing about who holds it"
     listed = {row["name"]: row for row in json.loads(here("users", "list", "--json").stdout)}
     assert listed["cli.user"]["role"] == "field"
     assert listed["cli.user"]["is_active"] is False

@@ -188,7 +188,7 @@ def test_a_formula_has_no_value_and_is_refused() -> None:
 
 
 def test_unreadable_workbooks_and_json_give_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "no readable workbook" in message(b"PK\x03\x04 cut off")
+    assert "cut off or damaged" in message(b"PK\x03\x04 cut off")
     assert "not JSON" in message(b'{"value": [')
     assert "not JSON" in message(b"[" * 100_000)
     assert "no list of submissions" in message(b"[1, 2]")

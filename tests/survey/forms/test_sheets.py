@@ -120,7 +120,7 @@ def archive(**members: bytes) -> bytes:
         (archive(content__xml=b"<x/>"), "is an OpenDocument sheet"),
         (archive(photo__jpg=b"x"), "is an archive without CSV"),
         (archive(visits__csv=b"a,b\n1,2\n"), "has no instanceID column"),
-        (archive(visits__csv=csv_with())[:200], "is no readable workbook"),
+        (archive(visits__csv=csv_with())[:200], "is cut off or damaged"),
         (workbook({"empty": []}), "has no instanceID column"),
     ],
 )
