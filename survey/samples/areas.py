@@ -10,8 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from survey.errors import TableError
-from survey.readers import read_csv
-from survey.samples.columns import with_columns
+from survey.samples.columns import read_rows, with_columns
 from survey.types import TableContract
 
 __all__ = ["Areas", "ModelUnits", "read_areas", "read_model_units"]
@@ -88,7 +87,7 @@ class ModelUnits:
 
 def read_areas(path: Path) -> Areas:
     """Areas; every column that is not named in the guide is a covariate."""
-    given = read_csv(path)
+    given = read_rows(path)
     raw = with_columns(given, direct="", variance="", n_segments="", risk_ha="1")
     names = tuple(column for column in raw.columns if column not in AREAS)
     contract = TableContract(
@@ -117,7 +116,7 @@ def read_areas(path: Path) -> Areas:
 
 def read_model_units(units: Path, domains: Path) -> ModelUnits:
     """Sampled units and their domains; the domains' columns are the model's covariates."""
-    means_raw = read_csv(domains)
+    means_raw = read_rows(domains)
     names = tuple(column for column in means_raw.columns if column not in MEANS)
     of_domains = TableContract(
         name="domain means",
@@ -125,7 +124,7 @@ def read_model_units(units: Path, domains: Path) -> ModelUnits:
         key=("domain_id",),
         non_negative=frozenset({"population"}),
     ).check(means_raw, source=domains.name)
-    raw = with_columns(read_csv(units), size="")
+    raw = with_columns(read_rows(units), size="")
     of_units = TableContract(
         name="units",
         columns={**MODEL_UNITS, **dict.fromkeys(names, "float")},

@@ -1,12 +1,23 @@
-"""Columns that a table may leave out."""
+"""Tables that must hold something, and columns that they may leave out."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import pandas as pd
 
 from survey.errors import TableError
+from survey.readers import read_csv
 
-__all__ = ["with_columns"]
+__all__ = ["read_rows", "with_columns"]
+
+
+def read_rows(path: Path) -> pd.DataFrame:
+    """Read a CSV that must have rows: of nothing no figure can be made, and none is not zero."""
+    table = read_csv(path)
+    if table.empty:
+        raise TableError(f"{path.name} has no row below the names of its columns; export it anew")
+    return table
 
 
 def with_columns(table: pd.DataFrame, **columns: str | pd.Series[str]) -> pd.DataFrame:

@@ -13,8 +13,7 @@ from survey.areas import AreaUnit, to_hectares
 from survey.errors import TableError
 from survey.estimation import opium_yield
 from survey.estimation.production import MAX_CAPSULE_VOLUME
-from survey.readers import read_csv
-from survey.samples.columns import with_columns
+from survey.samples.columns import read_rows, with_columns
 from survey.types import TableContract
 
 __all__ = ["Fields", "read_fields", "read_local_areas"]
@@ -59,7 +58,7 @@ class Fields:
 
 def read_fields(path: Path) -> Fields:
     """Yield of each field, measured or from its capsule volume; weight 1 where left out."""
-    raw = with_columns(read_csv(path), capsule_volume_cm3_m2="", yield_kg_ha="", weight="1")
+    raw = with_columns(read_rows(path), capsule_volume_cm3_m2="", yield_kg_ha="", weight="1")
     table = FIELDS.check(with_columns(raw, village_id=raw.get("field_id", "")), source=path.name)
     volume = table["capsule_volume_cm3_m2"].to_numpy(dtype=float)
     measured = table["yield_kg_ha"].to_numpy(dtype=float)
@@ -85,7 +84,7 @@ def read_local_areas(path: Path) -> pd.DataFrame:
     DataFrame
         domain_id, value_ha, se_ha, and `reported`, the area as it stands in the file.
     """
-    raw = read_csv(path)
+    raw = read_rows(path)
     if "area" not in raw.columns:
         raw = raw.rename(columns={"value_ha": "area", "se_ha": "area_se"})
         raw = raw.assign(unit="ha")

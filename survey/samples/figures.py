@@ -13,7 +13,7 @@ import pandas as pd
 
 from survey.errors import EstimationError, TableError
 from survey.readers import read_csv
-from survey.samples.columns import with_columns
+from survey.samples.columns import read_rows, with_columns
 from survey.types import Estimate, EstimateType, TableContract
 
 __all__ = [
@@ -148,7 +148,7 @@ def read_figures(path: Path) -> pd.DataFrame:
     TableError
         `estimate_type` is not one of the known kinds.
     """
-    raw = with_columns(read_csv(path), se_ha="", ci_low_ha="", ci_high_ha="", df="", level="0.95")
+    raw = with_columns(read_rows(path), se_ha="", ci_low_ha="", ci_high_ha="", df="", level="0.95")
     raw = with_columns(raw, n_segments="0", n_positive="0", estimate_type="direct")
     table = FIGURES.check(raw, source=path.name)
     known = [kind.value for kind in EstimateType]
@@ -162,8 +162,9 @@ def read_figures(path: Path) -> pd.DataFrame:
 
 
 def read_records(path: Path, contract: TableContract, **left_out: str) -> pd.DataFrame:
-    """Any other table of a contract, with what may be left out."""
-    return contract.check(with_columns(read_csv(path), **left_out), source=path.name)
+    """Any other table of a contract, with what may be left out; only events may be none."""
+    raw = read_csv(path) if contract is ERADICATION else read_rows(path)
+    return contract.check(with_columns(raw, **left_out), source=path.name)
 
 
 def figure_of(row: Mapping[Any, Any], where: str) -> Estimate:
@@ -195,7 +196,7 @@ class SeasonFigure:
 
 def read_season(path: Path) -> dict[str, SeasonFigure]:
     """Figures of a season by domain; files of a run and answers of `estimate totals` will do."""
-    raw = with_columns(read_csv(path), df="", method_version="", estimate_type="direct", se_ha="")
+    raw = with_columns(read_rows(path), df="", method_version="", estimate_type="direct", se_ha="")
     codes = [name for name in ("domain_id", "district_pcode") if name in raw.columns]
     if codes == ["district_pcode"]:
         raw = raw.rename(columns={"district_pcode": "domain_id"})

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from survey.errors import TableError
-from survey.readers import read_csv
+from survey.samples.columns import read_rows
 from survey.types import TableContract
 
 __all__ = ["CountMatrix", "Points", "read_count_matrix", "read_points"]
@@ -76,7 +76,7 @@ class Points:
 
 def read_count_matrix(path: Path) -> CountMatrix:
     """Error matrix, a row for each map class: map_class, map_ha, then the reference classes."""
-    raw = read_csv(path)
+    raw = read_rows(path)
     classes = [column for column in raw.columns if column not in ("map_class", "map_ha")]
     contract = TableContract(
         name="error matrix",
@@ -97,8 +97,8 @@ def read_count_matrix(path: Path) -> CountMatrix:
 
 def read_points(path: Path, strata: Path) -> Points:
     """Point sample and the sizes of its strata."""
-    table = POINTS.check(read_csv(path), source=path.name)
-    sizes = STRATA.check(read_csv(strata), source=strata.name)
+    table = POINTS.check(read_rows(path), source=path.name)
+    sizes = STRATA.check(read_rows(strata), source=strata.name)
     return Points(
         stratum=table["stratum_id"].to_numpy(dtype=object),
         map_class=table["map_class"].to_numpy(dtype=object),

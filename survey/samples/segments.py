@@ -9,8 +9,7 @@ import numpy as np
 
 from survey.errors import EstimationError, TableError
 from survey.estimation import Frame, Sample, fill_covariate
-from survey.readers import read_csv
-from survey.samples.columns import with_columns
+from survey.samples.columns import read_rows, with_columns
 from survey.types import TableContract
 
 __all__ = ["SegmentTable", "read_sample", "read_segment_table", "read_segments"]
@@ -64,7 +63,7 @@ def read_segments(path: Path) -> Frame:
 def read_segment_table(path: Path) -> SegmentTable:
     """Frame and its unobserved shares; `mapped_share`, seen by imagery, is 1 where left out."""
     table = SEGMENTS.check(
-        with_columns(read_csv(path), map_ha="", mapped_share="1"), source=path.name
+        with_columns(read_rows(path), map_ha="", mapped_share="1"), source=path.name
     )
     mapped = table["map_ha"].to_numpy(dtype=float)
     risk = table["risk_ha"].to_numpy(dtype=float)
@@ -109,7 +108,7 @@ def read_sample(path: Path, frame: Frame) -> Sample:
     TableError
         A segment is not in the frame, or its hectares do not fit it; with file, row and column.
     """
-    table = SAMPLE.check(with_columns(read_csv(path), observed_share="1"), source=path.name)
+    table = SAMPLE.check(with_columns(read_rows(path), observed_share="1"), source=path.name)
     position = {segment: row for row, segment in enumerate(frame.segment_id.tolist())}
     unknown = [row for row, code in enumerate(table["segment_id"]) if code not in position]
     if unknown:

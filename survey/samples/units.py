@@ -11,8 +11,7 @@ import pandas as pd
 
 from survey.errors import EstimationError, TableError
 from survey.estimation import SurveyDesign
-from survey.readers import read_csv
-from survey.samples.columns import with_columns
+from survey.samples.columns import read_rows, with_columns
 from survey.types import TableContract
 
 __all__ = ["Units", "read_known_totals", "read_replicate_weights", "read_units"]
@@ -96,7 +95,7 @@ def read_units(path: Path) -> Units:
     `n_frame` the first stage has no fpc, without `n_units` clusters were taken whole (or the
     ultimate-cluster variance is wanted), without `weight` it is 1.
     """
-    raw = read_csv(path)
+    raw = read_rows(path)
     raw = with_columns(raw, stratum_id="all", domain_id="all", weight="1", n_frame="", n_units="")
     has_cluster = "cluster_id" in raw.columns
     raw = with_columns(raw, cluster_id=raw.get("unit_id", ""), x="")
@@ -149,7 +148,7 @@ def _constant(table: pd.DataFrame, column: str, within: list[str], source: str) 
 
 def read_replicate_weights(path: Path, units: Units) -> Floats:
     """Analysis weights (R, n) in the order of the units; one column for each replicate."""
-    raw = read_csv(path)
+    raw = read_rows(path)
     names = [column for column in raw.columns if column != "unit_id"]
     contract = TableContract(
         name="replicate weights",
@@ -172,6 +171,6 @@ def read_replicate_weights(path: Path, units: Units) -> Floats:
 
 def read_known_totals(path: Path, units: Units) -> tuple[Floats, Floats]:
     """Calibration variables (n, p) of the units and their known totals (p,)."""
-    table = KNOWN_TOTALS.check(read_csv(path), source=path.name)
+    table = KNOWN_TOTALS.check(read_rows(path), source=path.name)
     columns = np.column_stack([units.variable(name) for name in table["variable"]])
     return columns, table["total"].to_numpy(dtype=float)

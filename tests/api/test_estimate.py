@@ -325,3 +325,11 @@ def test_a_matrix_without_reference_classes(here: Path) -> None:
     (here / "matrix.csv").write_text("map_class,map_ha\na,5\n", encoding="utf-8")
     with pytest.raises(TableError, match="no reference class"):
         run("estimate matrix matrix.csv")
+
+
+@pytest.mark.parametrize("command", [command for command, _ in COMMANDS])
+def test_a_table_without_rows_gives_no_figures(here: Path, command: str) -> None:
+    first = next(word for word in command.split() if word.endswith(".csv"))
+    (here / first).write_text(FILES[first].splitlines()[0] + "\n", encoding="utf-8")
+    with pytest.raises(TableError, match=f"{first} has no row"):
+        run(command)
