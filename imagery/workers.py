@@ -7,6 +7,7 @@ that memory does not grow with the raster.
 from __future__ import annotations
 
 import itertools
+import logging
 import multiprocessing
 import os
 import threading
@@ -128,6 +129,10 @@ def on_cluster(
             "(dask worker ADDRESS --nthreads 1), or leave --scheduler out"
         ) from error
     lost = WorkerError(f"the dask scheduler at {scheduler} was lost; {_HINT}")
+    # Its traceback of a lost connection would bury the message that says what to do.
+    log = logging.getLogger("distributed.client")
+    level = log.level
+    log.setLevel(logging.CRITICAL)
     try:
         n_workers = len(client.scheduler_info(n_workers=-1)["workers"])
         if not n_workers:
@@ -162,3 +167,4 @@ def on_cluster(
         raise lost from error
     finally:
         client.close(timeout=1)
+        log.setLevel(level)
