@@ -64,13 +64,15 @@ def change(
 ) -> None:
     """Measure hectares that went from class to class between two maps: no estimate of change."""
     from imagery.change import NOTE, transition_hectares
+    from imagery.classify import OUTSIDE_RISK, UNOBSERVED
 
     shapes = _shapes(zones, id_column)
     table = transition_hectares(
         before, after, shapes, id_column, method="centre" if centre else "exact"
     )
     _write_table(table, to)
-    seen = table.loc[(table["from_code"] > 0) & (table["to_code"] > 0)]
+    unseen = [UNOBSERVED, OUTSIDE_RISK]
+    seen = table.loc[~table["from_code"].isin(unseen) & ~table["to_code"].isin(unseen)]
     differs = seen.loc[seen["from_name"] != seen["to_name"], "ha"].sum()
     typer.echo(f"{len(shapes)} polygons, {len(table)} rows -> {to}")
     typer.echo(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -11,8 +12,11 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import geopandas as gpd
 import numpy as np
 import pytest
+import rasterio
+import shapely
 from conftest_products import landsat_folder, write_image, write_sidecar, write_tif
 from typer.testing import CliRunner
 
@@ -172,3 +176,20 @@ class Quiet(SimpleHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         return
+
+
+def test_change_does_not_call_land_outside_the_risk_area_observed(tmp_path: Path) -> None:
+    for name, code in (("a.tif", 255), ("b.tif", 2)):
+        codes = np.full((1, 10, 10), code, dtype=np.uint8)
+        codes[:, :5] = 1
+        write_tif(tmp_path / name, codes, nodata=0)
+    with rasterio.open(tmp_path / "a.tif") as dataset:
+        bounds, crs = dataset.bounds, dataset.crs
+    zone = gpd.GeoDataFrame({"k": ["A"]}, geometry=[shapely.box(*bounds)], crs=crs)
+    zone.to_file(tmp_path / "z.gpkg")
+    words = [tmp_path / name for name in ("a.tif", "b.tif", "z.gpkg")]
+    code, out, err = run("change", *words, "--id", "k", "--to", tmp_path / "c.csv")
+    assert code == 0, err
+    seen, of, differs = (float(number) for number in re.findall(r"([\d.]+)(?: of| ha)", out))
+    assert seen == pytest.approx(of / 2, abs=0.1)
+    assert differs == 0.0
