@@ -6,6 +6,7 @@ collections and parameters, huge limits, HTML pages that load from other hosts.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
@@ -16,6 +17,8 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 from tipg.collections import register_collection_catalog
 from tipg.database import connection_factory
+from tipg.dependencies import bbox_query, filter_query
+from tipg.errors import TiPgError
 from tipg.factory import COMMON_CONFORMS, Endpoints
 from tipg.settings import DatabaseSettings
 
@@ -24,6 +27,8 @@ __all__ = ["PREFIX", "OgcEdge", "close_ogc", "include_ogc", "open_ogc", "refresh
 PREFIX = "/ogc"
 _SCHEMA = "published"
 _MAX_FEATURES = 1_000
+#: Signs of a filter: some thousand brackets exhaust the stack of its parser and end the service.
+_MAX_FILTER = 1_000
 _CATALOGUE = DatabaseSettings(
     schemas=[_SCHEMA], functions=[], only_spatial_tables=True, spatial_extent=False
 )
@@ -160,6 +165,26 @@ class OgcEdge:
                 ):
                     return 400, f"{name}={value[:40]!r} is not a whole number above zero"
                 value = str(min(int(value), _MAX_FEATURES if name == "limit" else 10**9))
+            if name == "filter" and not _is_filter(value):
+                return 400, f"the filter is no CQL2 expression of at most {_MAX_FILTER} signs"
+            if name == "bbox" and not _is_box(value):
+                return 400, "bbox is west,south,east,north in degrees"
             mended.append((name, value))
         scope["query_string"] = urlencode(mended).encode("latin-1")
         return None
+
+
+def _is_filter(text: str) -> bool:
+    try:
+        return len(text) <= _MAX_FILTER and filter_query(text) is not None
+    except Exception:  # the parser raises nothing finer
+        return False
+
+
+def _is_box(text: str) -> bool:
+    try:
+        return not text or all(map(math.isfinite, bbox_query(text) or [math.nan]))
+    except TiPgError:
+        return True  # tipg answers it
+    except ValueError:
+        return False
