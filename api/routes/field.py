@@ -98,7 +98,7 @@ def field_router(
         if sum(not phone.revoked_at for phone in phones_of(reader)) >= _MAX_PHONES:
             raise HTTPException(409, f"{_MAX_PHONES} phones are set up; remove one first")
         device, secret = registry.add(
-            sender_of(reader), now=datetime.now(UTC), owner=sender_of(reader)
+            sender_of(reader), now=datetime.now(UTC), owner=owner_of(reader)
         )
         admin_password = secrets.token_urlsafe(6)
         content = collect_settings(

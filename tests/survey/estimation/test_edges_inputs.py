@@ -147,7 +147,7 @@ def points(classes=("x", "y"), size=10.0, reference="xyxy"):
         ),
         (
             lambda: fit_area_level(VALUES[:6], np.ones(6), np.ones((6, 2))),
-            EstimationError, "column 1 is constant",
+            EstimationError, "covariate column 2 is constant",
         ),
         (
             lambda: fit_area_level(VALUES[:6], np.full(6, np.inf), np.ones((6, 1))),
