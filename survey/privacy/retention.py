@@ -85,7 +85,7 @@ def purge_round(declared: Round, *, now: datetime, by: str, dry_run: bool = Fals
     if not store.folder.is_dir():
         return Purge(counts=Counter(), record=None)
     with store_lock(store.folder, exclusive=True):
-        finish_removals(store, declared.output_folder)
+        finish_removals(store, declared.output_folder, now=now)
         expired = _expired(declared, store, now)
         counts = +expired.counts()
         for plan in _unfinished(store.folder):
@@ -196,7 +196,7 @@ def _remove(
             now=now,
             by=by,
         )
-    finish_removals(store, declared.output_folder)
+    finish_removals(store, declared.output_folder, now=now)
     for digest in expired.refused:
         # The reason goes last: as long as it stands, the next call finds the rest.
         remove_file(store.folder / "raw" / digest)

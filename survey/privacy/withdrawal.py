@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,7 +10,7 @@ from pathlib import Path
 
 from survey.errors import FormError
 from survey.forms import Submission, SubmissionStore, form_ids
-from survey.forms.durable import store_lock
+from survey.forms.durable import store_lock, to_json, write_once
 from survey.forms.tombstones import WITHDRAWAL_CODE, code_digest
 from survey.privacy.erasure import Erased, erase, raw_submissions
 from survey.privacy.exports import ExportLog
@@ -97,15 +96,21 @@ def withdraw(
         used = any(stone.was_used for stone in store.tombstones.of_code(code))
         if used:
             mark_recompute(output_folder, now=now)
-        erased = finish_removals(store, output_folder)
+        erased = finish_removals(store, output_folder, now=now)
     return Withdrawal(n_new=len(targets), erased=erased, is_recompute_needed=used)
 
 
-def finish_removals(store: SubmissionStore, output_folder: Path) -> Erased:
-    """Remove whatever has a tombstone and is pending; the caller holds the lock alone."""
+def finish_removals(store: SubmissionStore, output_folder: Path, *, now: datetime) -> Erased:
+    """Remove whatever has a tombstone and is pending; the caller holds the lock alone.
+
+    Figures that rest on a withdrawn submission are marked first: whoever withdrew it may have
+    been killed before.
+    """
     pending = list(store.tombstones.pending())
     if not pending:
         return Erased()
+    if any(each.stone.was_used and each.stone.reason == "withdrawn" for each in pending):
+        mark_recompute(output_folder, now=now)
     erased = erase(store, pending, derived_files(store, output_folder))
     for each in pending:
         store.tombstones.finish(each.instance_id)
@@ -125,18 +130,14 @@ def derived_files(store: SubmissionStore, output_folder: Path) -> Iterator[Path]
 def mark_recompute(output_folder: Path, *, now: datetime) -> None:
     """Say beside the results of a run that its figures rest on what was withdrawn since."""
     record = output_folder / "publish" / "run.json"
-    path = output_folder / RECOMPUTE
-    if not record.is_file() or path.exists():
+    if not record.is_file():
         return
     content = {
         "run_id": json.loads(record.read_text("utf-8")).get("run_id", ""),
         "since": now.isoformat(timespec="seconds"),
         "why": "submissions that the figures rest on were withdrawn",
     }
-    with path.open("w", encoding="utf-8") as out:
-        json.dump(content, out, indent=1)
-        out.flush()
-        os.fsync(out.fileno())
+    write_once(output_folder / RECOMPUTE, to_json(content), root=output_folder)
 
 
 def _below(folder: Path) -> Iterator[Path]:

@@ -294,6 +294,16 @@ def test_a_withdrawal_that_is_killed_anywhere_is_finished_later(make) -> None:
     assert is_done
 
 
+@pytest.mark.parametrize("steps", [0, 1])
+def test_figures_are_marked_whoever_finishes_a_withdrawal(make, steps: int) -> None:
+    prepared = make()
+    with killed_after(steps):  # the tombstone is on its way, the mark is not there yet
+        take_out(prepared)
+    assert not (prepared.declared.output_folder / "recompute.json").exists()
+    purge_round(prepared.declared, now=NOW, by="night")
+    check_gone(prepared)
+
+
 def test_two_people_with_one_code_are_not_confused(make) -> None:
     prepared = make()
     prepared.store.import_file("f", xml("z", withdrawal_code="CODEb"), received_at=NOW)
