@@ -117,7 +117,7 @@ def district_map(
         legends.append(_legend(crop, breaks))
     if not projects.empty:
         _add_projects(page, projects)
-    folium.LayerControl(collapsed=False).add_to(page)
+    folium.LayerControl(position="bottomright", collapsed=False).add_to(page)
     root: Any = page.get_root()
     root.html.add_child(Element(_frame(heading, totals, legends)))
     return _self_contained(root.render())
@@ -264,7 +264,7 @@ html, body { height: 100%; margin: 0; font: 14px/1.4 system-ui, sans-serif; }
 #heading { left: 60px; top: 10px; } #heading h2 { margin: 0 0 4px; font-size: 16px; }
 #heading p { margin: 0; font-size: 12px; }
 #heading h4, #legend h4 { margin: 4px 0; }
-#legend { left: 10px; bottom: 40px; }
+#legend { left: 10px; bottom: 56px; }
 #heading ul, #legend ul { list-style: none; margin: 0; padding: 0; }
 #legend i { display: inline-block; width: 18px; height: 12px; margin-right: 6px;
   border: 1px solid #888; vertical-align: middle; }
@@ -272,7 +272,9 @@ html, body { height: 100%; margin: 0; font: 14px/1.4 system-ui, sans-serif; }
 .leaflet-popup-content th { text-align: left; vertical-align: top; padding-right: 8px; }
 .leaflet-popup-content h3 { margin: 0 0 6px; }
 @media (max-width: 600px) {
-  #heading { right: 10px; max-width: none; } #heading p { display: none; } }
+  #heading { right: 10px; max-width: none; } #heading p { font-size: 11px; }
+  #legend, .leaflet-control-layers { font-size: 11px; } #legend { padding: 4px 8px; }
+  #legend i { width: 12px; } }
 """
 
 _POLICY = (

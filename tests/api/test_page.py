@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -142,3 +143,22 @@ def test_no_html_route_asks_another_host(browser: Browser, address: str, finishe
         assert watch.errors == []
         assert len(page.inner_text("body")) > 100
         page.close()
+
+
+@pytest.mark.parametrize("size", [(1280, 800), (390, 780), (360, 640)])
+def test_nothing_covers_the_words_of_the_mailed_map(
+    browser: Browser, finished, size: tuple[int, int]
+) -> None:
+    _, result = finished
+    page = browser.new_page(viewport={"width": size[0], "height": size[1]})
+    page.goto((result.folder / "publish" / "map.html").as_uri())
+    page.wait_for_selector(".leaflet-interactive")
+    boxes = []
+    for name in ("#heading", "#legend", ".leaflet-control-layers", ".leaflet-control-scale"):
+        box = page.locator(name).bounding_box()
+        assert box is not None
+        boxes.append((box["x"], box["y"], box["x"] + box["width"], box["y"] + box["height"]))
+    for (left, top, right, bottom), (west, north, east, south) in combinations(boxes, 2):
+        assert right <= west or east <= left or bottom <= north or south <= top
+    assert "grey is not zero" in page.inner_text("#heading")
+    page.close()
