@@ -54,6 +54,8 @@ _GDAL_FAILURES = (RasterioError, CPLE_BaseError)
 _GDAL_OPTIONS = {
     "GDAL_CACHEMAX": 128,
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+    # Overviews on their way into a COG are not packed twice.
+    "COG_TMP_COMPRESSION": "NONE",
     # Nothing is written beside an archive that is read.
     "CPL_VSIL_GZIP_WRITE_PROPERTIES": "NO",
     "CPL_VSIL_USE_TEMP_FILE_FOR_RANDOM_WRITE": "NO",
@@ -293,18 +295,18 @@ class CogWriter:
                     )
 
     def _translate(self) -> None:
-        is_byte = np.dtype(self.dtype).itemsize == 1
+        is_codes = self._is_categorical
         # GDAL's own driver: rio-cogeo's translation, through a warp, takes half as long again.
         rasterio.shutil.copy(
             str(self._raw),
             str(self._cog),
             driver="COG",
             # A mean of class codes would be another class.
-            OVERVIEW_RESAMPLING="MODE" if self._is_categorical else "AVERAGE",
-            # Neighbours of codes and percents are equal more often than close. Differences of
-            # reflectance gain nothing from the higher levels.
-            PREDICTOR="NO" if is_byte else "YES",
-            LEVEL=6 if is_byte else 4,
+            OVERVIEW_RESAMPLING="MODE" if is_codes else "AVERAGE",
+            # Neighbours of codes are equal more often than close. Differences of neighbours in
+            # an image are mostly noise, which the higher levels make no smaller.
+            PREDICTOR="NO" if is_codes else "YES",
+            LEVEL=6 if is_codes else 1,
             **_COG_OPTIONS,
         )
         valid, errors, _ = cog_validate(str(self._cog))
