@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,7 +14,6 @@ from api.cli.options import AsJson, SurveyPath
 
 if TYPE_CHECKING:
     from api.reviewing import RoundReviews
-    from survey.forms import SubmissionStore
     from survey.review import Review
 
 __all__ = ["review"]
@@ -106,27 +105,15 @@ def review_accept(
     reason: Reason = "",
 ) -> None:
     """Accept submissions, so that they enter estimates; a flagged one needs a reason."""
-    import getpass
-
     from survey.errors import ConfigError
-    from survey.review import Action, ReviewLog, ReviewState
 
     if bool(instances) == unflagged:
         raise ConfigError("name instanceIDs, or give --unflagged")
-    reviewed = _reviews(survey, form)
-    reviews = reviewed.reviews
     if unflagged:
-        chosen = [each for each in reviews if each.state is ReviewState.RECEIVED]
-        n = ReviewLog(reviewed.store).accept_all(
-            chosen, by=by or getpass.getuser(), now=datetime.now(UTC)
-        )
+        _accept_unflagged(survey, form, by)
     else:
-        chosen = [_one(reviews, instance) for instance in instances or ()]
-        _decide(reviewed.store, chosen, Action.ACCEPT, by, reason)
-        n = len(chosen)
-    waiting = sum(each.state is ReviewState.FLAGGED for each in reviews)
-    more = f"; {waiting} flagged ones wait: adsurvey forms review list --state flagged"
-    typer.echo(f"{n} accepted" + (more if unflagged and waiting else ""))
+        _decide("accept", survey, instances or (), by, reason, form=form)
+        typer.echo(f"{len(instances or ())} accepted")
 
 
 @review.command("reject")
@@ -137,10 +124,7 @@ def review_reject(
     by: By = None,
 ) -> None:
     """Keep a submission out of estimates; it stays in the store."""
-    from survey.review import Action
-
-    reviewed = _reviews(survey)
-    _decide(reviewed.store, [_one(reviewed.reviews, instance)], Action.REJECT, by, reason)
+    _decide("reject", survey, [instance], by, reason)
     typer.echo("rejected")
 
 
@@ -152,10 +136,7 @@ def review_reopen(
     by: By = None,
 ) -> None:
     """Take a decision back; earlier ones stay on record."""
-    from survey.review import Action
-
-    reviewed = _reviews(survey)
-    _decide(reviewed.store, [_one(reviewed.reviews, instance)], Action.REOPEN, by, reason)
+    _decide("reopen", survey, [instance], by, reason)
     typer.echo("open again")
 
 
@@ -172,15 +153,12 @@ def review_edit(
 ) -> None:
     """Correct answers as a new version; the questionnaire checks them, the original stays."""
     from survey.errors import ConfigError
-    from survey.review import Action
 
     wrong = [text for text in answers if "=" not in text]
     if wrong:
         raise ConfigError(f"{wrong[0]!r} is no correction; write question=answer")
     changes = dict(text.split("=", 1) for text in answers)
-    reviewed = _reviews(survey)
-    each = _one(reviewed.reviews, instance)
-    _decide(reviewed.store, [each], Action.EDIT, by, reason, changes)
+    (each,) = _decide("edit", survey, [instance], by, reason, changes=changes)
     again = _one(_reviews(survey, each.original.form_id).reviews, each.instance_id)
     typer.echo(f"{len(changes)} answers corrected; {again.state}")
     for found in again.flags:
@@ -210,25 +188,47 @@ def _one(reviews: Sequence[Review], instance: str) -> Review:
     return found[0]
 
 
+def _accept_unflagged(survey: Path, form: str, by: str | None) -> None:
+    from survey.review import ReviewLog, ReviewState
+
+    reviewed = _reviews(survey, form)
+    chosen = [each for each in reviewed.reviews if each.state is ReviewState.RECEIVED]
+    n = ReviewLog(reviewed.store).accept_all(chosen, by=_name(by), now=datetime.now(UTC))
+    waiting = sum(each.state is ReviewState.FLAGGED for each in reviewed.reviews)
+    more = f"; {waiting} flagged ones wait: adsurvey forms review list --state flagged"
+    typer.echo(f"{n} accepted" + (more if waiting else ""))
+
+
 def _decide(
-    store: SubmissionStore,
-    chosen: Sequence[Review],
-    action: Any,
+    action: str,
+    survey: Path,
+    instances: Sequence[str],
     by: str | None,
     reason: str,
+    *,
+    form: str = "",
     changes: dict[str, str] | None = None,
-) -> None:
-    import getpass
+) -> list[Review]:
+    """Take one decision on each of the submissions that are named; all are found first."""
+    from survey.review import Action, ReviewLog
 
-    from survey.review import ReviewLog
-
-    log = ReviewLog(store)
-    for each in chosen:
+    reviewed = _reviews(survey, form)
+    chosen = [_one(reviewed.reviews, instance) for instance in instances]
+    log = ReviewLog(reviewed.store)
+    return [
         log.decide(
             each,
-            action,
-            by=by or getpass.getuser(),
+            Action(action),
+            by=_name(by),
             reason=reason,
             now=datetime.now(UTC),
             changes=changes,
         )
+        for each in chosen
+    ]
+
+
+def _name(by: str | None) -> str:
+    import getpass
+
+    return by or getpass.getuser()
