@@ -14,7 +14,7 @@ import pandas as pd
 
 from survey.checks import Places
 from survey.errors import FormError
-from survey.forms import Submission, SubmissionStore, form_ids
+from survey.forms import Submission, SubmissionStore
 from survey.forms.records import OUTER, entry_places
 from survey.progress import district_progress, state_progress
 from survey.readers import read_districts, read_frame, read_projects
@@ -25,6 +25,7 @@ __all__ = [
     "ReviewDesk",
     "RoundReviews",
     "answers_by_place",
+    "declared_district",
     "other_answers",
     "review_detail",
     "review_progress",
@@ -81,13 +82,14 @@ def round_reviews(
     FormError
         There is no such form.
     """
-    if form_id and form_id not in form_ids():
-        raise FormError(f"there is no form {form_id!r}; there are {', '.join(form_ids())}")
     store = SubmissionStore(declared.submissions_folder)
+    known = store.form_ids()
+    if form_id and form_id not in known:
+        raise FormError(f"there is no form {form_id!r}; there are {', '.join(known)}")
     places = places or round_places(declared)
     reviews = [
         review
-        for each in ([form_id] if form_id else form_ids())
+        for each in ([form_id] if form_id else known)
         for review in flagged_reviews(
             store,
             each,
@@ -213,16 +215,21 @@ def sample_progress(
     return table.loc[[covers(code) for code in table["district_pcode"]]]
 
 
+def declared_district(submission: Submission, places: Places | None) -> str:
+    """District that a submission names, itself or by its segment; empty where none is known."""
+    answers = submission.answers
+    segments = places.segment_district if places is not None else {}
+    return answers.get("district_pcode") or segments.get(answers.get("segment_id", ""), "")
+
+
 def review_row(review: Review, places: Places | None) -> dict[str, Any]:
     """What a list shows of a submission: no answers but who, where (district) and when."""
     answers = review.submission.answers
-    segments = places.segment_district if places is not None else {}
     return {
         "instance_id": review.instance_id,
         "form_id": review.original.form_id,
         "state": review.state.value,
-        "district": answers.get("district_pcode")
-        or segments.get(answers.get("segment_id", ""), ""),
+        "district": declared_district(review.submission, places),
         "team": answers.get("observer_code", ""),
         "day": answers.get("visit_date") or answers.get("event_date", ""),
         "received_at": review.received_at,
@@ -235,11 +242,25 @@ def review_row(review: Review, places: Places | None) -> dict[str, Any]:
     }
 
 
-def other_answers(store: SubmissionStore, review: Review) -> list[dict[str, str]]:
-    """Where other contents under the same instanceID differ from the answers that stand."""
+def other_answers(
+    store: SubmissionStore,
+    review: Review,
+    *,
+    may_see: Callable[[Submission], bool] = lambda _: True,
+) -> list[dict[str, str]]:
+    """Where other contents under the same instanceID differ from the answers that stand.
+
+    Parameters
+    ----------
+    may_see : callable
+        Whether a content is of the reader's areas; of the others there is an empty dict.
+    """
     own = answers_by_place(review.submission)
-    found = []
+    found: list[dict[str, str]] = []
     for stored in store.other_answers(review.instance_id):
+        if not may_see(stored.submission):
+            found.append({})
+            continue
         theirs = answers_by_place(stored.submission)
         differing = [place for place in {**own, **theirs} if own.get(place) != theirs.get(place)]
         found.append({place: theirs.get(place, "") for place in differing})

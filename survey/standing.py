@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from survey.forms import SubmissionStore, form_ids
+from survey.forms import SubmissionStore
+from survey.forms.questionnaires import QUESTIONS
 from survey.review import TRANSITIONS, Action, ReviewState
 
 __all__ = ["Delivered", "RefusedFile", "Standing", "Standings"]
@@ -91,10 +92,11 @@ class Standings:
             self._read_new()
             counts: Counter[tuple[str, ReviewState]] = Counter()
             sent_back = []
+            ours = {key for form_id in QUESTIONS for key in self._records[form_id]}
             for form_id, records in self._records.items():
                 for key, (sender, instance_id, received_at) in records.items():
-                    if sender not in senders:
-                        continue
+                    if sender not in senders or (form_id not in QUESTIONS and key in ours):
+                        continue  # what was taken over counts once
                     state, reason = self._state(form_id, key)
                     counts[form_id, state] += 1
                     if state is ReviewState.REJECTED:
@@ -124,7 +126,7 @@ class Standings:
 
     def _read_new(self) -> None:
         folder = self._store.folder
-        for form_id in form_ids():
+        for form_id in self._store.form_ids():
             known = self._records.setdefault(form_id, {})
             there = _files(folder / "submissions" / form_id)
             for key in set(known) - set(there):

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from api.cli.adapted import export, take_over
 from api.cli.aggregate import aggregate
 from api.cli.database import database
 from api.cli.devices import collect, devices
@@ -36,6 +37,8 @@ app = typer.Typer(
 )
 app.command()(run)
 forms.add_typer(review, name="review")
+forms.command("map")(take_over)
+forms.command()(export)
 forms.command()(withdraw)
 forms.command()(aggregate)
 forms.command()(photos)

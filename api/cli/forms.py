@@ -103,7 +103,7 @@ def forms_status(
 
     from api.reviewing import round_reviews
     from survey.errors import SurveyError
-    from survey.forms import form_ids
+    from survey.forms.questionnaires import QUESTIONS
     from survey.progress import district_progress, team_progress
     from survey.review import ReviewState, count_states
     from survey.rounds import read_round
@@ -114,8 +114,9 @@ def forms_status(
         raise SurveyError("the districts or the frame of the round are missing; see [inputs]")
     by_form = {
         form_id: count_states([r for r in reviewed.reviews if r.original.form_id == form_id])
-        for form_id in form_ids()
+        for form_id in reviewed.store.form_ids()
     }
+    others = [form_id for form_id in by_form if form_id not in QUESTIONS and by_form[form_id]]
     counts = {form_id: sum(states.values()) for form_id, states in by_form.items()}
     n_conflicts, n_refused = reviewed.store.kept_for_review()
     n_waiting = reviewed.store.n_waiting()
@@ -138,6 +139,7 @@ def forms_status(
             "waiting_for_files": n_waiting,
             "encrypted": n_sealed,
             "refused_files": n_refused,
+            "other_forms": others,
             "districts": json.loads(by_district.to_json(orient="records")),
             "teams": json.loads(by_team.to_json(orient="records")),
         }
@@ -152,6 +154,11 @@ def forms_status(
         typer.echo(f"{'files are missing':<20} {n_waiting:>6}")
     if n_sealed:
         typer.echo(f"{'encrypted':<20} {n_sealed:>6}")
+    if others:
+        typer.echo(
+            f"{', '.join(others)}: of no form of this program and in no table; take them over "
+            "with adsurvey forms map, or see them with adsurvey forms export"
+        )
     typer.echo("\ndistrict          drawn  visited  accepted  missing")
     names = reviewed.places.name_of
     for row in by_district.to_dict("records"):

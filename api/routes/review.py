@@ -25,16 +25,17 @@ from api.disclosure import Reader
 from api.reviewing import (
     ReviewDesk,
     answers_by_place,
+    declared_district,
     other_answers,
     review_progress,
     review_row,
 )
-from survey.checks import Check
+from survey.checks import Check, Places
 from survey.errors import ConflictError, FormError
-from survey.forms import form_ids
+from survey.forms import Submission
 from survey.forms.durable import instance_key
 from survey.forms.questionnaires import QUESTIONS
-from survey.review import TRANSITIONS, UNTOUCHABLE, Action, Review, ReviewLog, ReviewState
+from survey.review import UNTOUCHABLE, Action, Review, ReviewLog, ReviewState
 from survey.rounds import read_round
 
 __all__ = ["review_router"]
@@ -78,7 +79,7 @@ def review_router(survey: Path | None) -> APIRouter:
             chosen=chosen,
             options={
                 "state": [state for state in ReviewState if state != ReviewState.WITHDRAWN],
-                "form_id": list(form_ids()),
+                "form_id": list(_desk(desk).store.form_ids()),
                 "flag": list(Check),
                 "team": sorted({row["team"] for row in rows} - {""}),
                 "district": sorted({row["district"] for row in rows} - {""}),
@@ -140,13 +141,19 @@ async def _in_thread(call: Any, *arguments: Any) -> Response:
 def _seen_by(desk: ReviewDesk, reader: Reader, now: datetime) -> list[Review]:
     """Submissions of the reader's areas; those of no known district for who sees everywhere."""
     reviewed = desk.look(today=now.date())
-    found = []
-    for review in reviewed.reviews:
-        district = review_row(review, reviewed.places)["district"]
-        province = reviewed.places.province_of.get(district, "") if reviewed.places else ""
-        if reader.sees_everywhere or (district and reader.covers(district, province)):
-            found.append(review)
-    return found
+    return [
+        review
+        for review in reviewed.reviews
+        if _may_see(reader, review.submission, reviewed.places)
+    ]
+
+
+def _may_see(reader: Reader, submission: Submission, places: Places | None) -> bool:
+    if reader.sees_everywhere:
+        return True
+    district = declared_district(submission, places)
+    province = places.province_of.get(district, "") if places else ""
+    return bool(district) and reader.covers(district, province)
 
 
 def _rows(desk: ReviewDesk, reader: Reader, now: datetime) -> list[dict[str, Any]]:
@@ -184,19 +191,21 @@ def _detail(
     now = datetime.now(UTC)
     review = _one(desk, reader, key, now)
     _tell(request, reader, Told.SUBMISSIONS_READ, review.instance_id, now)
+    round_places = desk.look(today=now.date()).places
     original = answers_by_place(review.original)
     now_answers = answers_by_place(review.submission)
     questions = {q.name: q for q in QUESTIONS.get(review.original.form_id, ())}
     doubtful = {flag.field for flag in review.flags}
     entries = [place for place in now_answers if "[" in place]
     places = [q.name for q in questions.values() if not q.repeat] + entries
+    places = places or list(now_answers)  # of a form of somebody else
     return _page(
         "review_detail.html",
         status,
         key=key,
         review=review,
-        row=review_row(review, desk.look(today=now.date()).places),
-        may=list(TRANSITIONS[review.state]),
+        row=review_row(review, round_places),
+        may=list(review.allowed),
         answers=[
             {
                 "place": place,
@@ -213,7 +222,10 @@ def _detail(
             for folder in desk.store.attachment_folders(review.instance_id)
             for path in folder.iterdir()
         ),
-        others=other_answers(desk.store, review),
+        # Another content may be of another household elsewhere.
+        others=other_answers(
+            desk.store, review, may_see=lambda other: _may_see(reader, other, round_places)
+        ),
         fault=fault,
     )
 

@@ -24,6 +24,7 @@ class Check(StrEnum):
     SWAPPED = "swapped_coordinates"
     OUTSIDE = "outside_district"
     VERSION = "version"
+    FORM = "form"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

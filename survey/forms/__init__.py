@@ -1,5 +1,6 @@
 """Forms of field teams: XLSForms out, submissions in, rows for the estimators."""
 
+from survey.forms.adapted import TakenOver, answers_table, take_over, waiting_submissions
 from survey.forms.decryption import DecryptionResult, decrypt_store
 from survey.forms.deliveries import Delivery, IncomingFile
 from survey.forms.devices import Device, DeviceRegistry, collect_settings
@@ -40,6 +41,8 @@ __all__ = [
     "Submission",
     "SubmissionStore",
     "TableMapping",
+    "TakenOver",
+    "answers_table",
     "collect_settings",
     "decrypt_store",
     "farmer_rows",
@@ -56,6 +59,8 @@ __all__ = [
     "report_json",
     "report_workbook",
     "segment_visit_rows",
+    "take_over",
+    "waiting_submissions",
     "xform_of",
     "xform_xml",
 ]

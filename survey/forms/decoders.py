@@ -1,5 +1,7 @@
 """Bytes to submissions: XForm XML, and the JSON of Kobo, ODK Central and others.
 
+XML of a form that this program does not know is read as it was met: each answer under its path.
+
 Nothing here judges an answer; what cannot be read at all raises `FormError` with a text
 ``problem; remedy``.
 """
@@ -7,6 +9,7 @@ Nothing here judges an answer; what cannot be read at all raises `FormError` wit
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -25,21 +28,145 @@ from survey.forms.collecting import (
     newest_version,
 )
 from survey.forms.mapping import TableMapping
+from survey.forms.questionnaires import QUESTIONS
 from survey.forms.records import Submission
 from survey.forms.sheets import MAX_ROWS
 from survey.forms.tables import Branch, plant
+from survey.forms.training import TRAINING_SUFFIX, is_training_version
 
-__all__ = ["read_json", "read_xml"]
+__all__ = ["answers_as_met", "read_json", "read_xml"]
+
+_MAX_DEPTH = 50
+_MAX_ANSWERS = 20_000
+#: Questions outside repeats; in another form they are found under the same names.
+_OWN_NAMES = frozenset(
+    question.name
+    for questions in QUESTIONS.values()
+    for question in questions
+    if not question.repeat
+)
 
 
-def read_xml(name: str, data: bytes) -> Submission:
+def read_xml(name: str, data: bytes, mapping: TableMapping | None = None) -> Submission:
     """The submission of one XForm instance.
+
+    Parameters
+    ----------
+    mapping : TableMapping, optional
+        Which element is which question, where the form is somebody else's. The identifier stays
+        that of the phone.
 
     Raises
     ------
     FormError
-        Not complete XML, or XML with a DTD or entities.
+        Not complete XML, XML with a DTD or entities, or nested or long beyond any form.
     """
+    root = _root(data)
+    form_id, version = root.get("id", ""), root.get("version", "")
+    if mapping is not None:
+        # The mapping says what each answer means in the words of today's version.
+        version = newest_version(mapping.form_id) + (
+            TRAINING_SUFFIX if is_training_version(version) else ""
+        )
+        form_id = mapping.form_id
+    elif form_id not in QUESTIONS:
+        return _as_met(root, name)
+    collected = Collected(form_id)
+    stem = Branch()
+    _walk(root, "", collected, stem, mapping)
+    answers: Mapping[str, str] = stem.answers
+    if mapping is not None:
+        answers = mapping.row(answers)
+    for question, answer in answers.items():
+        collected.put(collected.answers, question, answer)
+    plant(collected, stem)
+    return collected.submission(_identifier(root), version, name)
+
+
+def answers_as_met(data: bytes) -> dict[str, str]:
+    """Every answer of an XForm instance under its path, such as ``group/question``.
+
+    A question that a form of this program asks outside repeats stands under its own name.
+    Entries of groups that are there several times are numbered: ``plot[2]/crop``. The phone's own
+    `meta` is left out.
+
+    Raises
+    ------
+    FormError
+        As `read_xml`.
+    """
+    return dict(_as_met(_root(data), "").answers)
+
+
+def _as_met(root: Any, name: str) -> Submission:
+    answers: dict[str, str] = {}
+    for path, answer in _paths(root, "", 0):
+        leaf = path.rpartition("/")[2]
+        answers[leaf if leaf in _OWN_NAMES and leaf not in answers else path] = answer
+        if len(answers) > _MAX_ANSWERS:
+            raise FormError(f"has more than {_MAX_ANSWERS} answers; no form asks so many")
+    return Submission(
+        instance_id=_identifier(root),
+        form_id=root.get("id", ""),
+        form_version=root.get("version", ""),
+        answers=answers,
+        source=name,
+    )
+
+
+def _paths(parent: Any, before: str, depth: int) -> Iterator[tuple[str, str]]:
+    if depth > _MAX_DEPTH:
+        raise FormError(f"is nested more than {_MAX_DEPTH} deep; no form is")
+    counts = Counter(_tag(element) for element in parent)
+    numbers: Counter[str] = Counter()
+    for element in parent:
+        tag = _tag(element)
+        if tag == "meta" and not depth:
+            continue
+        numbers[tag] += 1
+        path = before + (f"{tag}[{numbers[tag]}]" if counts[tag] > 1 else tag)
+        if len(element):
+            yield from _paths(element, f"{path}/", depth + 1)
+        elif answer := (element.text or "").strip():
+            yield path, answer
+
+
+def _walk(
+    parent: Any, before: str, form: Collected, into: Branch, mapping: TableMapping | None
+) -> None:
+    """The answers and entries of a form that is known; groups are looked through."""
+    if before.count("/") > _MAX_DEPTH:
+        raise FormError(f"is nested more than {_MAX_DEPTH} deep; no form is")
+    for element in parent:
+        tag = _tag(element)
+        path = f"{before}{tag}"
+        repeat = tag if mapping is None else mapping.repeat(tag)
+        if repeat in form.within and len(element):
+            entries = into.within[repeat]
+            entry = entries[len(entries) + 1] = Branch()
+            _walk(element, f"{path}/", form, entry, mapping)
+            if mapping is not None:
+                entry.answers.update(mapping.entry(repeat, entry.answers))
+        elif len(element):
+            _walk(element, f"{path}/", form, into, mapping)
+        elif tag != "instanceID":
+            question = tag
+            if mapping is not None:
+                named = mapping.name(path)
+                question = named if named != path else mapping.name(tag)
+            _answer(form, into, question, (element.text or "").strip())
+
+
+def _identifier(root: Any) -> str:
+    found = [element for element in root.iter() if _tag(element) == "instanceID"]
+    return (found[-1].text or "").strip() if found else ""
+
+
+def _tag(element: Any) -> str:
+    return str(element.tag).rsplit("}", 1)[-1]
+
+
+def _root(data: bytes) -> Any:
     try:
         root = fromstring(data, forbid_dtd=True)
     except ParseError as error:
@@ -48,31 +175,9 @@ def read_xml(name: str, data: bytes) -> Submission:
         raise FormError("declares a DTD or entities; send what the form app made") from error
     except (ValueError, LookupError) as error:
         raise FormError(f"cannot be read as XML ({error}); send it again") from error
-    form_id = root.get("id", "")
-    if str(root.tag).rsplit("}", 1)[-1].lower() == "html":
+    if _tag(root).lower() == "html":
         raise FormError("is a web page; your sign-in may have run out, download the file again")
-    collected = Collected(form_id)
-    instance_id = ""
-
-    def walk(parent: Any, into: dict[str, str], branch: Branch) -> None:
-        nonlocal instance_id
-        for element in parent:
-            tag = str(element.tag).rsplit("}", 1)[-1]
-            if tag == "instanceID":
-                instance_id = (element.text or "").strip()
-            elif tag in collected.within and len(element):
-                entries = branch.within[tag]
-                entry = entries[len(entries) + 1] = Branch()
-                walk(element, entry.answers, entry)
-            elif len(element):
-                walk(element, into, branch)
-            else:
-                collected.put(into, tag, (element.text or "").strip())
-
-    stem = Branch()
-    walk(root, collected.answers, stem)
-    plant(collected, stem)
-    return collected.submission(instance_id, root.get("version", ""), name)
+    return root
 
 
 def read_json(

@@ -36,6 +36,7 @@ from survey.forms.deliveries import Delivery, IncomingFile
 from survey.forms.durable import instance_key, make_private, store_lock, to_json, write_all
 from survey.forms.encryption import SealedSubmission
 from survey.forms.mapping import read_mapping
+from survey.forms.questionnaires import QUESTIONS
 from survey.forms.records import ParsedFile, Problem, Submission
 from survey.forms.redaction import redact
 from survey.forms.submissions import MAX_BYTES, parse_submissions
@@ -218,6 +219,14 @@ class SubmissionStore:
         """Forget files whose receiving was cut; only when nobody receives."""
         for path in (self._folder / "incoming").glob("*"):
             path.unlink(missing_ok=True)
+
+    def form_ids(self) -> tuple[str, ...]:
+        """Forms of this program, sorted, then those of others of which submissions are stored."""
+        try:
+            there = {entry.name for entry in os.scandir(self._folder / "submissions")}
+        except FileNotFoundError:
+            there = set()
+        return (*sorted(QUESTIONS), *sorted(there - set(QUESTIONS)))
 
     def submissions(self, form_id: str) -> list[Submission]:
         """Stored submissions of a form, in order of instanceID.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -14,8 +15,10 @@ from survey.forms.records import ParsedFile, Problem, Submission, entry_places, 
 from survey.forms.tables import Found, read_sheets, sheets_of
 from survey.forms.training import real_version
 
-__all__ = ["MAX_BYTES", "parse_submissions", "read_rows", "submission_problems"]
+__all__ = ["FORM_ID", "MAX_BYTES", "parse_submissions", "read_rows", "submission_problems"]
 
+#: What may name a form; it names folders of the store, too.
+FORM_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 #: Larger files are refused before they are read.
 MAX_BYTES = 50_000_000
 
@@ -120,7 +123,7 @@ def read_rows(
             raise FormError(f"{problem}; {remedy}")
     start = data.lstrip(b"\xef\xbb\xbf \t\r\n")[:4]
     if start[:1] == b"<":
-        return [Found(sheet="", row=None, submission=read_xml(name, data))]
+        return [Found(sheet="", row=None, submission=read_xml(name, data, mapping))]
     if start[:1] in (b"{", b"["):
         rows = read_json(name, data, mapping)
         return [Found(sheet="", row=row, submission=found) for row, found in rows]
@@ -147,14 +150,19 @@ def submission_problems(
             sheet=sheet,
         )
 
-    if submission.form_id not in QUESTIONS:
+    is_known = submission.form_id in QUESTIONS
+    if not is_known:
+        # What a phone sends is kept: nobody there could mend it. A table has its sender at hand.
+        is_kept = row is None and bool(FORM_ID.fullmatch(submission.form_id))
         yield fault(
             "form_id",
             submission.form_id,
-            "is not a form of this survey",
-            f"known forms: {', '.join(QUESTIONS)}",
+            "is a form that this program does not know" if is_kept else "is no form",
+            "kept as it came; adsurvey forms map takes it over into one of ours"
+            if is_kept
+            else f"known forms: {', '.join(QUESTIONS)}; for another one give a mapping",
+            keep=is_kept,
         )
-        return
     if not submission.instance_id or len(submission.instance_id) > 200:
         yield fault(
             "instanceID",
@@ -162,6 +170,8 @@ def submission_problems(
             "is empty or too long",
             "every submission needs the identifier that the form app gave it",
         )
+    if not is_known:
+        return
     if real_version(plain_version(submission.form_version)) not in VERSIONS[submission.form_id]:
         yield fault(
             "form_version",

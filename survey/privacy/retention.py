@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from survey.forms import SubmissionStore, form_ids
+from survey.forms import SubmissionStore
 from survey.forms.durable import flush_folder, store_lock, to_json, write_once
 from survey.privacy.erasure import remove_file
 from survey.privacy.exports import ExportLog
@@ -107,7 +107,7 @@ def _expired(declared: Round, store: SubmissionStore, now: datetime) -> _Expired
 
     submissions = tuple(
         (stored.submission.instance_id, form_id, stored.raw_sha256)
-        for form_id in form_ids()
+        for form_id in store.form_ids()
         for stored in store.iter_stored(form_id)
         if is_over(stored.received_at, limits.submissions_days)
     ) + tuple(
@@ -212,7 +212,7 @@ def _used(store: SubmissionStore) -> frozenset[str]:
     log = ReviewLog(store)
     return frozenset(
         review.instance_id
-        for form_id in form_ids()
+        for form_id in store.form_ids()
         for review in log.reviews(form_id)
         if any(decision.action is Action.ACCEPT for decision in review.decisions)
     )

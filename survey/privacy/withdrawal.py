@@ -9,12 +9,12 @@ from datetime import datetime
 from pathlib import Path
 
 from survey.errors import FormError
-from survey.forms import Submission, SubmissionStore, form_ids
+from survey.forms import Submission, SubmissionStore
 from survey.forms.durable import store_lock, to_json, write_once
 from survey.forms.tombstones import WITHDRAWAL_CODE, code_digest
 from survey.privacy.erasure import Erased, erase, raw_submissions
 from survey.privacy.exports import ExportLog
-from survey.review import Action, ReviewLog
+from survey.review import ReviewLog
 
 __all__ = [
     "RECOMPUTE",
@@ -89,7 +89,7 @@ def withdraw(
                 form_id=found.form_id,
                 reason="withdrawn",
                 code=found.answers.get(WITHDRAWAL_CODE, ""),
-                was_used=_was_used(store, found),
+                was_used=ReviewLog(store).was_accepted(found.instance_id),
                 now=now,
                 by=by,
             )
@@ -150,7 +150,7 @@ def _targets(store: SubmissionStore, code: str) -> dict[str, Submission]:
     digest, instance = code_digest(code), code.strip()
 
     def everything() -> Iterable[Submission]:
-        for form_id in form_ids():
+        for form_id in store.form_ids():
             yield from store.iter_submissions(form_id)
         yield from (stored.submission for stored in store.iter_conflicts())
         yield from raw_submissions(store)
@@ -165,13 +165,3 @@ def _targets(store: SubmissionStore, code: str) -> dict[str, Submission]:
         if submission.instance_id == instance or (own and code_digest(own) == digest):
             found.setdefault(submission.instance_id, submission)
     return found
-
-
-def _was_used(store: SubmissionStore, submission: Submission) -> bool:
-    """Whether it was ever accepted, so that some run may rest on it."""
-    return any(
-        decision.action is Action.ACCEPT
-        for review in ReviewLog(store).reviews(submission.form_id)
-        if review.instance_id == submission.instance_id
-        for decision in review.decisions
-    )

@@ -8,8 +8,9 @@ from dataclasses import replace
 from datetime import date
 
 from survey.checks import Check, Flag, Places, check_places, check_submissions
-from survey.forms import Submission, SubmissionStore
+from survey.forms import Submission, SubmissionStore, waiting_submissions
 from survey.forms.durable import instance_key
+from survey.forms.questionnaires import QUESTIONS
 from survey.review.log import ReviewLog
 from survey.review.states import Review, ReviewState
 
@@ -27,7 +28,8 @@ def flagged_reviews(
     """Every submission of a form, with what the checks say about it as it was corrected.
 
     Rejected submissions are compared with nothing: once a double is rejected, the other stands
-    alone.
+    alone. What a form of somebody else asked is not checked: each submission of it that was not
+    taken over is flagged as such.
 
     Parameters
     ----------
@@ -37,6 +39,9 @@ def flagged_reviews(
         Between them a visit can lie.
     """
     reviews = ReviewLog(store).reviews(form_id)
+    if form_id not in QUESTIONS:
+        waiting = {each.submission.instance_id for each in waiting_submissions(store, form_id)}
+        return [_of_another_form(each) for each in reviews if each.instance_id in waiting]
     live = [r.submission for r in reviews if r.state is not ReviewState.REJECTED]
     found = check_submissions(live, today=today, earliest=earliest)
     if places is not None:
@@ -58,6 +63,17 @@ def flagged_reviews(
                 ),
             )
     return [replace(r, flags=tuple(by_instance.get(r.instance_id, ()))) for r in reviews]
+
+
+def _of_another_form(review: Review) -> Review:
+    flag = Flag(
+        instance_id=review.instance_id,
+        check=Check.FORM,
+        field="",
+        what="was filled in a form that this program does not know",
+        remedy="take it over with adsurvey forms map, or reject it",
+    )
+    return replace(review, flags=(flag,))
 
 
 def accepted_submissions(

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
@@ -20,8 +21,9 @@ from pathlib import Path
 from survey.errors import ConflictError, FormError
 from survey.forms import SubmissionStore
 from survey.forms.durable import instance_key, store_lock, to_json, write_all, write_once
+from survey.forms.questionnaires import QUESTIONS
 from survey.review.corrections import apply_changes, changes_of, corrected
-from survey.review.states import TRANSITIONS, Action, Change, Decision, Review
+from survey.review.states import Action, Change, Decision, Review
 
 __all__ = ["ReviewLog"]
 
@@ -143,11 +145,13 @@ class ReviewLog:
         changes: Mapping[str, str],
     ) -> tuple[Review, Decision]:
         """The next decision and what follows from it; nothing is written."""
-        allowed = TRANSITIONS[review.state]
+        allowed = review.allowed
         if action not in allowed:
             can = ", ".join(allowed) or "nothing"
+            other = review.original.form_id not in QUESTIONS
+            how = f" and of another form, {review.original.form_id}" if other else ""
             raise FormError(
-                f"{review.instance_id} is {review.state}; {action} is not possible, {can} is"
+                f"{review.instance_id} is {review.state}{how}; {action} is not possible, {can} is"
             )
         if not by.strip():
             raise FormError("a decision needs the name of who decides")
@@ -175,25 +179,29 @@ class ReviewLog:
         )
         return after, decision
 
+    def was_accepted(self, instance_id: str) -> bool:
+        """Whether it was ever accepted, under whatever form, so that figures may rest on it."""
+        found = self._folder.glob(f"*/{instance_key(instance_id)}-*.json")
+        return any(_read(path).action is Action.ACCEPT for path in found)
+
     def _decisions(self, form_id: str) -> dict[str, list[Decision]]:
         found: dict[str, list[Decision]] = defaultdict(list)
         for path in sorted((self._folder / form_id).glob("*.json")):
-            key = path.name.partition("-")[0]
-            try:
-                content = json.loads(path.read_text("utf-8"))
-                decision = Decision(
-                    **{
-                        **content,
-                        "action": Action(content["action"]),
-                        "checks": tuple(content["checks"]),
-                        "changes": tuple(Change(**change) for change in content["changes"]),
-                    }
-                )
-            except FileNotFoundError:
-                continue  # withdrawn while we read
-            except (ValueError, KeyError, TypeError) as error:
-                raise FormError(
-                    f"{path} is no decision ({error}); restore it from a backup"
-                ) from error
-            found[key].append(decision)
+            with suppress(FileNotFoundError):  # withdrawn while we read
+                found[path.name.partition("-")[0]].append(_read(path))
         return found
+
+
+def _read(path: Path) -> Decision:
+    try:
+        content = json.loads(path.read_text("utf-8"))
+        return Decision(
+            **{
+                **content,
+                "action": Action(content["action"]),
+                "checks": tuple(content["checks"]),
+                "changes": tuple(Change(**change) for change in content["changes"]),
+            }
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise FormError(f"{path} is no decision ({error}); restore it from a backup") from error

@@ -9,6 +9,7 @@ from types import MappingProxyType
 
 from survey.checks import Flag
 from survey.forms import Submission
+from survey.forms.questionnaires import QUESTIONS
 
 __all__ = ["TRANSITIONS", "Action", "Change", "Decision", "Review", "ReviewState"]
 
@@ -130,6 +131,19 @@ class Review:
         if state is ReviewState.RECEIVED and self.flags:
             return ReviewState.FLAGGED
         return state
+
+    @property
+    def allowed(self) -> Mapping[Action, ReviewState]:
+        """What may be done, and the state it leads to.
+
+        What was filled in a form that this program does not know enters nothing: it can be
+        rejected, or taken over into a form of ours.
+        """
+        allowed = TRANSITIONS[self.state]
+        if self.original.form_id in QUESTIONS:
+            return allowed
+        useless = (Action.ACCEPT, Action.EDIT)
+        return {action: state for action, state in allowed.items() if action not in useless}
 
     @property
     def seen(self) -> int:

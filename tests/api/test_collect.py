@@ -34,6 +34,7 @@ from survey.forms import (
     form_ids,
     make_keys,
     open_private_key,
+    take_over,
 )
 from survey.forms.questionnaires import VERSIONS
 from survey.privacy import withdraw
@@ -179,6 +180,26 @@ def test_what_a_phone_cannot_mend_is_kept_and_acknowledged(
     assert SubmissionStore(inbox).submissions("segment_visit") == []
     assert any(file.read_bytes() == visit(2, poppy="-4") for file in (inbox / "raw").iterdir())
     assert len(list((inbox / "refused").iterdir())) == 1
+
+
+def test_an_adapted_form_goes_to_phones_and_what_they_fill_is_kept(
+    client: TestClient, inbox: Path
+) -> None:
+    own = next(f for f in PublishedForms(inbox).all() if f.form_id == "segment_visit")
+    xml = own.path.read_text().replace('id="segment_visit"', 'id="hill_visit"')
+    PublishedForms(inbox).publish(xml, now=NOW)
+    assert "hill_visit" in client.get("/formList").text
+    sent = client.post(
+        "/submission", files=parts(visit(7).replace(b"segment_visit", b"hill_visit"), a=b"photo")
+    )
+    assert (sent.status_code, "review" in sent.text) == (201, False)
+    store = SubmissionStore(inbox)
+    assert store.kept_for_review() == (0, 0)
+    done = take_over(store, "hill_visit", 'form_id = "segment_visit"')
+    assert (done.n_taken, done.problems) == (1, ())
+    assert store.submissions("segment_visit")[0].answers["poppy_area"] == "1.3"
+    (folder,) = store.attachment_folders("uuid:7")
+    assert [path.read_bytes() for path in folder.iterdir() if path.is_file()] == [b"photo"]
 
 
 def test_hostile_requests_are_refused(client: TestClient, inbox: Path) -> None:

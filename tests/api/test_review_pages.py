@@ -106,6 +106,43 @@ def test_a_reviewer_filters_looks_and_decides(desk: Desk, settings: Settings) ->
     assert not any("V92" in about for _, about in told)
 
 
+def test_answers_of_another_area_stay_there_in_a_conflict_too(desk: Desk) -> None:
+    """Two households under one identifier: the analyst of one district sees one of them."""
+    again = NAMES + ROWS.splitlines()[0].replace("MR0101,V91", "MR0201,V77")
+    inside = NAMES + ROWS.splitlines()[0].replace(",9,1,", ",8,1,")
+    for text in (again, inside):
+        report = desk.store.import_file("g.csv", text.encode(), received_at=datetime.now(UTC))
+        assert report.n_conflict == 1
+    assert "V77" in desk.client.get(desk.page("uuid:fine")).text
+    desk.become(Role.ANALYST, "MR0101")
+    shown = desk.client.get(desk.page("uuid:fine")).text
+    assert "V77" not in shown
+    assert "MR0201" not in shown
+    assert "outside your areas: an administrator" in shown
+    assert re.search(r"land area</th><td>8</td>", shown)
+
+
+def test_an_adapted_form_is_listed_shown_and_not_accepted(desk: Desk) -> None:
+    xml = (
+        '<data id="hill_farm" version="1"><district_pcode>MR0101</district_pcode><house>'
+        "<rooms>3</rooms></house><meta><instanceID>uuid:hill</instanceID></meta></data>"
+    )
+    assert desk.store.import_file("h.xml", xml.encode(), received_at=datetime.now(UTC)).accepted
+    desk.become(Role.ANALYST, "MR0101")
+    listed = desk.client.get("/review?form_id=hill_farm&flag=form").text
+    assert "1 submission<" in listed
+    page = desk.client.get(desk.page("uuid:hill")).text
+    assert re.search(r"house/rooms</th><td>3</td>", page)
+    assert 'value="accept"' not in page
+    assert "Correct answers" not in page
+    assert desk.decide("uuid:hill", "accept", seen=0).status_code == 422
+    rows = desk.client.get("/review/progress.json").json()["forms"]
+    assert {row["form_id"]: row["flagged"] for row in rows}["hill_farm"] == 1
+    assert desk.decide("uuid:hill", "reject", seen=0).is_redirect
+    desk.become(Role.ANALYST, "MR0201")
+    assert desk.client.get(desk.page("uuid:hill")).status_code == 404
+
+
 def test_what_no_check_speaks_about_is_accepted_together(desk: Desk) -> None:
     page = desk.client.get("/review?district=MR0101").text
     assert "Accept 1 without a flag" in page

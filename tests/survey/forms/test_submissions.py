@@ -132,7 +132,8 @@ def test_unknown_version_is_kept_and_flagged() -> None:
 
 
 def test_wrong_form_and_missing_instance_are_refused() -> None:
-    assert "known forms" in only_problem(xml(VISIT, form="census"))
+    assert "known forms" in only_problem(xml(VISIT, form=""))
+    assert "known forms" in only_problem(xml(VISIT, form="../census"))
     assert "instanceID" in only_problem(xml(VISIT, instance=""))
     assert "no instanceID column" in only_problem(table([VISIT]).encode())
     assert "also needs the columns" in only_problem(b"instanceID,poppy_area\n1,2\n")
