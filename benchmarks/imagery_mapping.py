@@ -9,7 +9,8 @@ Each size runs in a process of its own: 10 bands x 3 dates of noise with clouds,
 four classes x 50 rounds = 200 trees, class and probability COG. Prints megapixels a CPU second
 (workers included) and a second, and the peak resident memory of this process and of the largest
 worker. With --dask only the rate between the first windows and the last counts: it is without
-start-up, and CPU and memory of a cluster's workers are not seen from here.
+start-up. The CPU seconds of a window in the workers and in the command say, on a busy machine too,
+what the rate of several workers could be at most.
 --no-compiler leaves the extra `fast` out even where it is installed.
 """
 
@@ -98,13 +99,16 @@ def run(folder: Path, options: argparse.Namespace) -> None:
         write_risk(risk_area, stack.grid, options.risk)
 
     def measured(name: str, **how: Any) -> None:
-        moments: list[float] = []
+        moments: list[tuple[float, float, float]] = []
+
+        def note(*_: int) -> None:
+            moments.append((time.perf_counter(), time.process_time(), cluster_seconds()))
+
         wall, cpu = time.perf_counter(), cpu_seconds()
         map_scenes(
             stack, model, SPEC, class_map=folder / f"{name}.tif",
             probability=folder / f"{name}_p.tif", crops=["poppy"], risk_area=risk_area,
-            progress=lambda *_: moments.append(time.perf_counter()), block_size=options.block,
-            **how,
+            progress=note, block_size=options.block, **how,
         )  # fmt: skip
         wall, cpu = time.perf_counter() - wall, cpu_seconds() - cpu
         own, child = (
@@ -112,13 +116,23 @@ def run(folder: Path, options: argparse.Namespace) -> None:
             for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
         )
         skipped = min(4, len(moments) // 2)
-        steady = (len(moments) - skipped - 1) / (moments[-1] - moments[skipped])
+        n_windows = len(moments) - skipped - 1
+        a_window, here, there = (
+            (last - first) / n_windows
+            for first, last in zip(moments[skipped], moments[-1], strict=True)
+        )
         print(
             f"{name:10s} {mpx:7.2f} Mpx   {mpx / cpu:.3f} Mpx a CPU second   {wall:.1f} s   "
-            f"{mpx / wall:.3f} Mpx/s, between windows {steady * mpx / len(moments):.3f} Mpx/s   "
+            f"{mpx / wall:.3f} Mpx/s, between windows {mpx / len(moments) / a_window:.3f} Mpx/s   "
             f"peak {own:.0f} MiB, largest worker {child:.0f} MiB",
             flush=True,
         )
+        if "scheduler" in how:
+            print(
+                f"{'':10s} a window: {a_window:.3f} s, {there:.3f} CPU s in workers, "
+                f"{here:.3f} in the command",
+                flush=True,
+            )
 
     if not options.dask:
         measured(f"workers{options.workers}", workers=options.workers)
@@ -135,6 +149,16 @@ def cpu_seconds() -> float:
     """Of this process and its ended children."""
     used = [resource.getrusage(w) for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(u.ru_utime + u.ru_stime for u in used)
+
+
+def cluster_seconds() -> float:
+    """CPU seconds of the running children: the workers of a local cluster."""
+    try:
+        import psutil
+    except ImportError:
+        return 0.0
+    children = psutil.Process().children(recursive=True)
+    return float(sum(sum(child.cpu_times()[:2]) for child in children))
 
 
 def write_risk(path: Path, grid: Grid, share: float) -> None:
