@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -19,14 +20,16 @@ from imagery.accuracy import (
     tuned_thresholds,
 )
 from imagery.classify import CropModel
+from imagery.engines import fastest
 from imagery.errors import TrainingError
+from imagery.workers import cores
 
 __all__ = ["CANDIDATES", "TreeSettings", "fit_crop_model"]
 
 Floats = npt.NDArray[np.float64]
 
-# Training plots are few: a second thread would mostly wait for the first.
-_TRAINING_THREADS, _PREDICTION_THREADS = 1, 2
+# Training plots are few: a second thread would mostly wait for the first. Folds do not.
+_THREADS = 1
 # A threshold that gains less than this in F1 on plots left out is not worth its own noise.
 _LEAST_GAIN = 0.01
 
@@ -182,10 +185,15 @@ def fit_crop_model(
         "note": "plots were chosen on purpose: not the accuracy over the land, and no area",
     }
     if feature_names:
+        # Hundreds of predictions: the faster engine's differ by 3e-7 (docs/imagery.md).
+        engines = {
+            number: fastest(booster, threads=_THREADS, may_compile=False)
+            for number, booster in boosters.items()
+        }
         card["importance"] = {
             kind: importance_of_groups(
-                lambda number, pixels: _probabilities(boosters[number], pixels),
-                features, label, balanced, fold, groups, rng,
+                engines.__getitem__, features, label, balanced, fold, groups, rng,
+                threads=cores(),
             )
             for kind, groups in _groups(feature_names).items()
         }  # fmt: skip
@@ -281,18 +289,27 @@ def _groups(feature_names: Sequence[str]) -> dict[str, list[str]]:
 def _cross_validate(
     data: _Data, fold: npt.NDArray[np.int_], settings: TreeSettings
 ) -> tuple[Floats, dict[int, Any]]:
-    """Class probabilities (n, k) of every pixel by trees that did not see its plot; the trees."""
+    """Class probabilities (n, k) of every pixel by trees that did not see its plot; the trees.
+
+    LightGBM leaves the interpreter free, so the folds share the processors; each by itself is
+    trained on one, and the trees are the same however many there are.
+    """
+
+    def without(number: int) -> tuple[Any, Floats]:
+        booster = _train(data, fold != number, settings)
+        return booster, _probabilities(booster, data.features[fold == number])
+
+    numbers = np.unique(fold).tolist()
     scores = np.empty((len(data.label), data.n_classes))
     boosters = {}
-    for number in np.unique(fold):
-        held = fold == number
-        boosters[int(number)] = _train(data, ~held, settings)
-        scores[held] = _probabilities(boosters[int(number)], data.features[held])
+    with ThreadPoolExecutor(cores()) as pool:
+        for number, (booster, found) in zip(numbers, pool.map(without, numbers), strict=True):
+            boosters[number], scores[fold == number] = booster, found
     return scores, boosters
 
 
 def _probabilities(booster: Any, pixels: npt.NDArray[np.float32]) -> Floats:
-    return np.asarray(booster.predict(pixels, num_threads=_PREDICTION_THREADS))
+    return np.asarray(booster.predict(pixels, num_threads=_THREADS))
 
 
 def _train(data: _Data, rows: npt.NDArray[np.bool_], settings: TreeSettings) -> Any:
@@ -311,7 +328,7 @@ def _train(data: _Data, rows: npt.NDArray[np.bool_], settings: TreeSettings) -> 
             "seed": data.seed % (2**31),
             "deterministic": True,
             "force_row_wise": True,
-            "num_threads": _TRAINING_THREADS,
+            "num_threads": _THREADS,
             "verbosity": -1,
         },
         lightgbm.Dataset(data.features[rows], label=data.label[rows], weight=data.weight[rows]),
