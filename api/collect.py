@@ -6,6 +6,7 @@ It needs no database, so that phones can deliver while everything else is down.
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -22,9 +23,20 @@ from api.routes.openrosa import OpenRosa
 from api.routes.phones import PhoneGate
 from api.routes.receiving import Limits
 from api.settings import is_loopback
+from api.workers import serve_together
 from survey.forms import DeviceRegistry, PublishedForms, SubmissionStore
+from survey.forms.durable import end_flushers
 
-__all__ = ["collector_server", "create_collector", "devices_of", "refuse_plain_bind"]
+__all__ = [
+    "collector_server",
+    "create_collector",
+    "devices_of",
+    "refuse_plain_bind",
+    "run_collector",
+]
+
+#: Wait for the count of what phones have sent; with a large store it goes on behind the first.
+_COUNTING_SECONDS = 2.0
 
 
 def devices_of(store_folder: Path) -> DeviceRegistry:
@@ -51,7 +63,7 @@ def refuse_plain_bind(host: str, *, has_tls: bool, plain_lan: bool = False) -> N
 def create_collector(
     store_folder: Path, *, plain_lan: bool = False, limits: Limits | None = None
 ) -> Starlette:
-    """The collecting service of one round.
+    """The collecting service of one round, for one process.
 
     Parameters
     ----------
@@ -61,50 +73,84 @@ def create_collector(
         Speak Digest, and take encrypted submissions only.
     limits : Limits, optional
     """
-    forms = PublishedForms(store_folder)
-    openrosa = OpenRosa(
-        SubmissionStore(store_folder),
-        forms,
-        PhoneGate(devices_of(store_folder), plain_lan=plain_lan),
-        limits=limits or Limits(),
-        plain_lan=plain_lan,
-    )
+    openrosa = _openrosa(store_folder, plain_lan=plain_lan, limits=limits)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        await run_in_threadpool(forms.publish_own, now=datetime.now(UTC))
-        await openrosa.start()
+        await run_in_threadpool(openrosa.prepare, now=datetime.now(UTC))
+        counting = asyncio.create_task(asyncio.to_thread(openrosa.count))
+        await asyncio.wait({counting}, timeout=_COUNTING_SECONDS)
         yield
 
     return Starlette(routes=openrosa.routes(), lifespan=lifespan)
 
 
 def collector_server(
-    app: Starlette,
+    app: Starlette, *, host: str, port: int, limits: Limits | None = None
+) -> uvicorn.Server:
+    """The server of `create_collector`, with its patience limited."""
+    return uvicorn.Server(_config(app, host, port, limits or Limits()))
+
+
+def run_collector(
+    store_folder: Path,
     *,
     host: str,
     port: int,
+    workers: int,
+    plain_lan: bool = False,
     tls_certificate: Path | None = None,
     tls_key: Path | None = None,
     limits: Limits | None = None,
-) -> uvicorn.Server:
-    """The server of `create_collector`, with its patience limited."""
+) -> None:
+    """Collect with several processes until SIGTERM or SIGINT.
+
+    Each writes to the store by itself, as several importers may; what a phone has sent is counted
+    in common. Digest is for one process: another would not know which counts of a nonce were
+    used.
+    """
+    if plain_lan and workers > 1:
+        raise ValueError("Digest is for one process")
     bounds = limits or Limits()
-    return uvicorn.Server(
-        uvicorn.Config(
-            app,
-            host=host,
-            port=port,
-            log_level="warning",
-            access_log=False,
-            http=_patient(bounds.header_seconds),
-            limit_concurrency=bounds.connections,
-            ssl_certfile=tls_certificate,
-            ssl_keyfile=tls_key,
-            # Only a proxy on this machine may say that its side was https.
-            forwarded_allow_ips="127.0.0.1,::1",
-            server_header=False,
-        )
+    openrosa = _openrosa(store_folder, plain_lan=plain_lan, limits=bounds)
+    config = _config(Starlette(routes=openrosa.routes()), host, port, bounds, n_processes=workers)
+    config.lifespan = "off"
+    config.ssl_certfile, config.ssl_keyfile = tls_certificate, tls_key
+    # A process of its own, so that the others begin before a large store is counted.
+    counting = multiprocessing.get_context("fork").Process(target=openrosa.count, daemon=True)
+    counting.start()
+    # The address first: who cannot have it must not touch what another is receiving.
+    listener = config.bind_socket()
+    openrosa.prepare(now=datetime.now(UTC))
+    end_flushers()
+    counting.join(_COUNTING_SECONDS)
+    serve_together(config, listener, workers)
+
+
+def _openrosa(store_folder: Path, *, plain_lan: bool, limits: Limits | None) -> OpenRosa:
+    return OpenRosa(
+        SubmissionStore(store_folder),
+        PublishedForms(store_folder),
+        PhoneGate(devices_of(store_folder), plain_lan=plain_lan),
+        limits=limits or Limits(),
+        plain_lan=plain_lan,
+    )
+
+
+def _config(
+    app: Starlette, host: str, port: int, limits: Limits, *, n_processes: int = 1
+) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        log_level="warning",
+        access_log=False,
+        http=_patient(limits.header_seconds),
+        limit_concurrency=-(-limits.connections // n_processes),
+        # Only a proxy on this machine may say that its side was https.
+        forwarded_allow_ips="127.0.0.1,::1",
+        server_header=False,
     )
 
 

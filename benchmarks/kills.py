@@ -1,8 +1,9 @@
 """Submissions are sent with retries while servers are killed again and again (kill -9).
 
-Phones send to `adsurvey collect`, which needs no database; with --database offices upload tables
-to `adsurvey serve`, whose server and PostgreSQL are killed by turns. Counts tries,
-acknowledgements, losses and doubles.
+Phones send to `adsurvey collect`, which needs no database: by turns all of it is killed, the
+process that keeps the receiving ones, and one of these. With --database offices upload tables to
+`adsurvey serve`, whose server and PostgreSQL are killed by turns. Counts tries, acknowledgements,
+losses and doubles.
 Run: python benchmarks/kills.py --kills 60; python benchmarks/kills.py --database --kills 20
 """
 
@@ -33,9 +34,8 @@ from survey.forms import PublishedForms, SubmissionStore  # noqa: E402
 from survey.rounds import read_round  # noqa: E402
 
 SERVER = (
-    "import sys; from pathlib import Path; from api.collect import *;"
-    "app = create_collector(Path(sys.argv[1]));"
-    "collector_server(app, host='127.0.0.1', port=int(sys.argv[2])).run()"
+    "import sys; from pathlib import Path; from api.collect import run_collector;"
+    "run_collector(Path(sys.argv[1]), host='127.0.0.1', port=int(sys.argv[2]), workers=2)"
 )
 _HEADER = (
     "instanceID,segment_id,visit_date,observer_code,observed_percent,area_unit,poppy_area,"
@@ -63,7 +63,50 @@ def photos(instance: str) -> dict[str, bytes]:
 
 def start(folder: Path, port: int) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-c", SERVER, str(folder), str(port)]
-    return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
+    return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL, start_new_session=True)
+
+
+def children(process: int) -> list[int]:
+    """Processes that a process has started and not buried."""
+    try:
+        return list(map(int, Path(f"/proc/{process}/task/{process}/children").read_text().split()))
+    except FileNotFoundError:
+        return []
+
+
+def kill(server: subprocess.Popen[bytes], number: int) -> tuple[bool, int]:
+    """Kill all of a server, its keeper, or one that receives, by turns.
+
+    Returns
+    -------
+    bool
+        It has to be started again.
+    int
+        Receiving processes that were still there 10 s after their keeper.
+    """
+    below = children(server.pid)
+    if number % 3 == 2 and below:
+        os.kill(below[-1], signal.SIGKILL)
+        return False, 0
+    if number % 3 == 1:
+        server.kill()
+    else:
+        os.killpg(server.pid, signal.SIGKILL)
+    server.wait()
+    end = time.monotonic() + 10.0
+    while (left := [each for each in below if _is_running(each)]) and time.monotonic() < end:
+        time.sleep(0.01)
+    for each in left:
+        os.kill(each, signal.SIGKILL)
+    return True, len(left)
+
+
+def _is_running(process: int) -> bool:
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"
 
 
 def run(folder: Path, *, n_phones: int, n_each: int, n_kills: int, seed: int) -> dict[str, Any]:
@@ -101,7 +144,7 @@ def run(folder: Path, *, n_phones: int, n_each: int, n_kills: int, seed: int) ->
     dice = random.Random(seed)  # noqa: S311
     total = n_phones * n_each
     lost: set[str] = set()
-    kills = 0
+    kills = orphans = 0
     server = start(folder, port)
     threads = [threading.Thread(target=deliver, args=(n,)) for n in range(n_phones)]
     for thread in threads:
@@ -114,11 +157,12 @@ def run(folder: Path, *, n_phones: int, n_each: int, n_kills: int, seed: int) ->
         time.sleep(dice.random() * 0.05)
         if not any(thread.is_alive() for thread in threads):
             break
-        server.send_signal(signal.SIGKILL)
-        server.wait()
+        must_start, left = kill(server, number)
         kills += 1
+        orphans += left
         lost |= missing(folder, sorted(done))
-        server = start(folder, port)
+        if must_start:
+            server = start(folder, port)
     for thread in threads:
         thread.join()
     for phone in phones:
@@ -134,6 +178,7 @@ def run(folder: Path, *, n_phones: int, n_each: int, n_kills: int, seed: int) ->
         "submissions": total,
         "phones": n_phones,
         "kills": kills,
+        "orphans": orphans,
         "requests": sum(len(phone.statuses) for phone in phones),
         "acknowledged": len(done),
         "never_acknowledged": len(faults),

@@ -1,7 +1,7 @@
 """Durable submissions a second: 8 phones through HTTP against bare INSERTs of the same bytes.
 
 Both run in turns in one process, on the same disk: phones with kept connections, HTTP Basic and a
-multipart POST each, to a collecting server in a process of its own; and eight connections that
+multipart POST each, to a collecting server of two processes; and eight connections that
 commit one INSERT each (synchronous_commit=on, fsync=on) to the private PostgreSQL. Prints both
 rates and their ratio for several sizes of photos. Run: python benchmarks/submissions.py
 """
@@ -31,7 +31,7 @@ from phones import BOUNDARY, multipart  # noqa: E402
 
 from api.collect import devices_of  # noqa: E402
 from api.db.cluster import PrivateCluster  # noqa: E402
-from benchmarks.kills import NOW, start, visit  # noqa: E402
+from benchmarks.kills import NOW, children, start, visit  # noqa: E402
 from survey.forms import PublishedForms, SubmissionStore  # noqa: E402
 
 CLIENTS = 8
@@ -171,10 +171,13 @@ def measure(n_each: int, n_bytes: int, repeats: int, place: Path) -> dict[str, A
     }
 
 
-def _cpu_seconds(process: int) -> float:
-    """Processor time that a process has used, in it and for it."""
-    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+def _cpu_seconds(server: int) -> float:
+    """Processor time that the processes of a server have used, in them and for them."""
+    ticks = 0
+    for process in (server, *children(server)):
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 if __name__ == "__main__":

@@ -128,12 +128,23 @@ def collect(
     total_gb: Annotated[
         float, typer.Option(min=0.0, help="What all phones may send in all, GB.")
     ] = 1000.0,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=64,
+            help="Processes that receive; else one for each core, at most 4, "
+            "and one with --plain-lan.",
+        ),
+    ] = None,
 ) -> None:
     """Receive submissions of phones (OpenRosa) until Ctrl-C.
 
     Nothing but forms and submissions is served: no map, no figures.
     """
-    from api.collect import collector_server, create_collector, refuse_plain_bind
+    import os
+
+    from api.collect import refuse_plain_bind, run_collector
     from api.routes.receiving import Limits
     from survey.errors import ConfigError
     from survey.forms import PublishedForms
@@ -143,6 +154,8 @@ def collect(
         raise ConfigError("give --tls-certificate and --tls-key together")
     if plain_lan and tls_key is not None:
         raise ConfigError("--plain-lan is for a network without TLS; leave the certificate away")
+    if plain_lan and workers is not None and workers > 1:
+        raise ConfigError("--plain-lan receives with one process; leave --workers away")
     refuse_plain_bind(host, has_tls=tls_key is not None, plain_lan=plain_lan)
     for path in filter(None, (tls_certificate, tls_key)):
         if not path.is_file():
@@ -154,17 +167,19 @@ def collect(
             "adsurvey forms keys and adsurvey forms publish --public-key"
         )
     limits = Limits(phone_bytes=int(phone_gb * 1e9), total_bytes=int(total_gb * 1e9))
-    app = create_collector(folder, plain_lan=plain_lan, limits=limits)
+    n_cores = len(os.sched_getaffinity(0))
     scheme = "https" if tls_key else "http"
     typer.echo(f"Receiving on {scheme}://{host}:{port}  (Ctrl-C ends)", err=True)
-    collector_server(
-        app,
+    run_collector(
+        folder,
         host=host,
         port=port,
+        workers=1 if plain_lan else workers or min(n_cores, 4),
+        plain_lan=plain_lan,
         tls_certificate=tls_certificate,
         tls_key=tls_key,
         limits=limits,
-    ).run()
+    )
 
 
 def _registry(survey: Path) -> DeviceRegistry:

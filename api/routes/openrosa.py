@@ -10,7 +10,6 @@ import asyncio
 import errno
 import logging
 import os
-from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -24,6 +23,7 @@ from starlette.routing import Route
 
 from api.routes.phones import PhoneGate
 from api.routes.receiving import Limits, Parts, RefusedBodyError, receive
+from api.routes.shares import Shares
 from survey.errors import FormError
 from survey.forms import (
     Delivery,
@@ -79,8 +79,7 @@ class OpenRosa:
         self._gate = gate
         self._limits = limits
         self._plain_lan = plain_lan
-        self._used: Counter[str] = Counter()
-        self._counting: asyncio.Task[None] | None = None
+        self._shares = Shares()
         self._waiting: list[tuple[Delivery, asyncio.Future[ImportReport]]] = []
         self._writers: set[asyncio.Task[None]] = set()
         self._in_work: set[str] = set()
@@ -90,15 +89,15 @@ class OpenRosa:
             "Cache-Control": "no-store",
         }
 
-    async def start(self) -> None:
-        """Count what every phone has sent; with a large store that goes on behind the first."""
-        await asyncio.to_thread(self._store.clear_incoming)
-        self._counting = asyncio.create_task(self._count())
-        await asyncio.wait({self._counting}, timeout=2.0)
+    def prepare(self, *, now: datetime) -> None:
+        """Publish the program's forms, forget what was cut; before anybody receives."""
+        self._forms.publish_own(now=now)
+        self._store.clear_incoming()
 
-    async def _count(self) -> None:
+    def count(self) -> None:
+        """Count what every phone has sent before."""
         # What arrives meanwhile may be counted twice: a share is not exact to the byte.
-        self._used.update(await asyncio.to_thread(self._store.sent_bytes))
+        self._shares.add(self._store.sent_bytes())
 
     def routes(self) -> list[Route]:
         """Everything that is served, each behind the gate."""
@@ -233,7 +232,7 @@ class OpenRosa:
         if isinstance(read, Response):
             return read
         report = await self._store_together(read)
-        self._used[sender] += len(parts.xml) + sum(each.n_bytes for each in parts.files)
+        self._shares.add({sender: len(parts.xml) + sum(each.n_bytes for each in parts.files)})
         return self._answer(report, parts.is_incomplete, sender)
 
     def _read(self, delivery: Delivery) -> Delivery | Response:
@@ -318,9 +317,9 @@ class OpenRosa:
     def _check_space(self, request: Request, device: Device) -> None:
         declared = request.headers.get("content-length", "")
         expected = int(declared) if declared.isdecimal() else 0
-        if self._used[f"phone {device.device_id}"] + expected > self._limits.phone_bytes:
+        if self._shares.of(f"phone {device.device_id}") + expected > self._limits.phone_bytes:
             raise RefusedBodyError(507, "this phone has sent its share; tell the coordinator")
-        if self._used.total() + expected > self._limits.total_bytes:
+        if self._shares.total() + expected > self._limits.total_bytes:
             raise RefusedBodyError(507, "the server has no room left; tell the coordinator")
         disk = os.statvfs(self._store.folder)
         if disk.f_bavail * disk.f_frsize < self._limits.reserve_bytes + expected:

@@ -28,9 +28,9 @@ from survey.forms import (
     report_json,
     report_workbook,
 )
+from survey.forms.intake import ImportReport
 from survey.forms.mapping import MAX_MAPPING_BYTES
 from survey.forms.reports import XLSX_TYPE
-from survey.forms.store import ImportReport
 from survey.forms.submissions import MAX_BYTES
 from survey.forms.uploads import Upload, UploadError, Uploads
 

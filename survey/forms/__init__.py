@@ -12,13 +12,15 @@ from survey.forms.encryption import (
     open_sealed,
     read_sealed,
 )
+from survey.forms.intake import ImportReport
 from survey.forms.mapping import TableMapping, read_mapping
 from survey.forms.nested import flatten_repeats, repeat_rows
 from survey.forms.publication import MediaFile, PublishedForm, PublishedForms
 from survey.forms.records import ParsedFile, Problem, Submission
 from survey.forms.reports import report_json, report_workbook
 from survey.forms.rows import farmer_rows, segment_visit_rows
-from survey.forms.store import ImportReport, Stored, StoredSealed, SubmissionStore
+from survey.forms.store import SubmissionStore
+from survey.forms.stored import Stored, StoredSealed
 from survey.forms.submissions import parse_submissions
 from survey.forms.xlsforms import form_ids, form_path, xform_of, xform_xml
 

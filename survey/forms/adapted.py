@@ -22,7 +22,8 @@ from survey.forms.durable import instance_key
 from survey.forms.mapping import read_mapping
 from survey.forms.questionnaires import QUESTIONS
 from survey.forms.records import OUTER, Problem, Submission, entry_places
-from survey.forms.store import Stored, SubmissionStore
+from survey.forms.store import SubmissionStore
+from survey.forms.stored import Stored
 from survey.forms.submissions import parse_submissions
 
 __all__ = ["TakenOver", "answers_table", "take_over", "waiting_submissions"]

@@ -8,7 +8,9 @@ from typing import Any
 from survey.errors import FormError
 from survey.forms.deliveries import Delivery
 from survey.forms.encryption import open_sealed, read_sealed
-from survey.forms.store import ImportReport, StoredSealed, SubmissionStore
+from survey.forms.intake import ImportReport
+from survey.forms.store import SubmissionStore
+from survey.forms.stored import StoredSealed
 
 __all__ = ["DecryptionResult", "decrypt_store"]
 

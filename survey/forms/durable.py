@@ -11,17 +11,21 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 __all__ = [
+    "Content",
+    "Place",
+    "end_flushers",
     "flush_folder",
     "instance_key",
     "make_private",
+    "settle",
     "store_lock",
     "to_json",
     "write_all",
@@ -30,6 +34,13 @@ __all__ = [
 
 #: Files that are open at once while many are written.
 _MAX_OPEN = 256
+
+#: Where a file goes, if need be known only when others have their names.
+Place = Path | Callable[[], Path]
+#: Bytes, or a finished file of the same file system.
+Content = bytes | Path
+
+_settled: set[Path] = set()
 
 
 def instance_key(instance_id: str) -> str:
@@ -114,7 +125,22 @@ def to_json(value: Any) -> bytes:
     return json.dumps(value, ensure_ascii=False, indent=1).encode()
 
 
-def write_all(files: Sequence[tuple[Path, bytes | Path]], *, root: Path) -> list[bool]:
+def settle(folder: Path, *, root: Path) -> None:
+    """Make a folder that is never removed, on disk with those above it; once in a process.
+
+    `write_all` need not put its name on disk again, then.
+    """
+    if folder not in _settled:
+        make_private(folder, root=root)
+        below = folder
+        while below != root:
+            # Another process may have made it a moment ago and not have flushed its name yet.
+            below = below.parent
+            flush_folder(below)
+        _settled.add(folder)
+
+
+def write_all(files: Sequence[tuple[Place, Content]], *, root: Path) -> list[bool]:
     """Write many files as `write_once` does, with their flushes side by side.
 
     A disk flushes many files at once in hardly more time than one. Every file is on disk before
@@ -122,8 +148,10 @@ def write_all(files: Sequence[tuple[Path, bytes | Path]], *, root: Path) -> list
 
     Parameters
     ----------
-    files : sequence of (path, content)
-        Content is bytes, or a finished file of the same file system, which is taken over.
+    files : sequence of (place, content)
+        A place that depends on which of the files before it were there already is a function,
+        called when these have their names. Content is bytes, or a finished file of the same file
+        system, which is taken over.
     root : Path
         Topmost folder that may be made.
 
@@ -134,30 +162,19 @@ def write_all(files: Sequence[tuple[Path, bytes | Path]], *, root: Path) -> list
     """
     made = [False] * len(files)
     written: list[tuple[int, Path]] = []
-    folders = {path.parent for path, _ in files}
-    # Another writer may have made a folder a moment ago and not have flushed its name yet.
-    folders |= {folder.parent for folder in folders if folder != root}
+    folders = {place.parent for place, _ in files if isinstance(place, Path)}
     handles: list[int] = []
-    flush = _flushers().map
-
-    def flush_files() -> None:
-        try:
-            list(flush(os.fsync, handles))
-        finally:
-            for handle in handles:
-                os.close(handle)
-            handles.clear()
-
     try:
-        for number, (path, content) in enumerate(files):
-            if path.exists():
+        for number, (place, content) in enumerate(files):
+            if isinstance(place, Path) and place.exists():
                 continue
             if isinstance(content, Path):
                 written.append((number, content))
                 handles.append(os.open(content, os.O_RDONLY))
             else:
-                folders.update(_make_folders(path.parent, root))
-                partial = path.parent / f".{secrets.token_hex(8)}"
+                above = place.parent if isinstance(place, Path) else root
+                folders.update(_make_folders(above, root))
+                partial = above / f".{secrets.token_hex(8)}"
                 handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
                 written.append((number, partial))
                 handles.append(handle)
@@ -165,10 +182,12 @@ def write_all(files: Sequence[tuple[Path, bytes | Path]], *, root: Path) -> list
                 while rest:
                     rest = rest[os.write(handle, rest) :]
             if len(handles) >= _MAX_OPEN:
-                flush_files()
-        flush_files()
+                _flush_files(handles)
+        _flush_files(handles)
         for number, partial in written:
-            path = files[number][0]
+            place = files[number][0]
+            path = place if isinstance(place, Path) else place()
+            folders.add(path.parent)
             folders.update(_make_folders(path.parent, root))
             with suppress(FileExistsError):
                 os.link(partial, path)
@@ -178,9 +197,34 @@ def write_all(files: Sequence[tuple[Path, bytes | Path]], *, root: Path) -> list
             os.close(handle)
         for _, partial in written:
             partial.unlink(missing_ok=True)
+    # Another writer may have made a folder a moment ago and not have flushed its name yet.
+    folders |= {folder.parent for folder in folders if folder not in {root, *_settled}}
     # Of files that were there already, too: whoever wrote them may not have come so far.
-    list(flush(flush_folder, folders))
+    _side_by_side(flush_folder, list(folders))
     return made
+
+
+def _flush_files(handles: list[int]) -> None:
+    """Put open files on disk and close them."""
+    try:
+        _side_by_side(os.fsync, handles)
+    finally:
+        for handle in handles:
+            os.close(handle)
+        handles.clear()
+
+
+def _side_by_side(flush: Callable[[Any], None], things: Sequence[Any]) -> None:
+    """Flush each; it returns, or raises the first error, when none is being flushed any more."""
+    if not things:
+        return
+    others = [_flushers().submit(flush, thing) for thing in things[1:]]
+    try:
+        flush(things[0])  # this thread would only wait
+    finally:
+        wait(others)
+    for each in others:
+        each.result()
 
 
 @cache
@@ -188,3 +232,9 @@ def _flushers() -> ThreadPoolExecutor:
     """Threads that wait for the disk; a forked process makes its own."""
     os.register_at_fork(after_in_child=_flushers.cache_clear)
     return ThreadPoolExecutor(max_workers=12, thread_name_prefix="flush")
+
+
+def end_flushers() -> None:
+    """End the threads that wait for the disk: a process that forks should have none."""
+    _flushers().shutdown()
+    _flushers.cache_clear()

@@ -15,9 +15,9 @@ from openpyxl.comments import Comment
 from openpyxl.styles import PatternFill
 from openpyxl.worksheet.worksheet import Worksheet
 
+from survey.forms.intake import ImportReport
 from survey.forms.questionnaires import QUESTIONS
 from survey.forms.records import OUTER, ParsedFile, Problem, Submission, entry_places
-from survey.forms.store import ImportReport
 
 __all__ = ["XLSX_TYPE", "report_json", "report_workbook"]
 

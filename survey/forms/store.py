@@ -23,88 +23,21 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
-from survey.errors import ConfigError, FormError
+from survey.errors import FormError
 from survey.forms.deliveries import Delivery, IncomingFile
-from survey.forms.durable import instance_key, make_private, store_lock, to_json, write_all
-from survey.forms.encryption import SealedSubmission
-from survey.forms.mapping import read_mapping
+from survey.forms.durable import instance_key, make_private, store_lock
+from survey.forms.intake import ImportReport, import_deliveries
 from survey.forms.questionnaires import QUESTIONS
-from survey.forms.records import ParsedFile, Problem, Submission
-from survey.forms.redaction import redact
-from survey.forms.submissions import MAX_BYTES, parse_submissions
+from survey.forms.records import Submission
+from survey.forms.stored import Stored, StoredSealed, read_record, record_names, safe_name
 from survey.forms.tombstones import Tombstones
-from survey.forms.training import is_training_store, store_mismatches
 
-__all__ = ["ImportReport", "Stored", "StoredSealed", "SubmissionStore", "safe_name"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImportReport:
-    """What became of one file.
-
-    Attributes
-    ----------
-    sha256 : str
-        Digest of the bytes; they lie in the store under this name.
-    n_new, n_known, n_conflict : int
-        Submissions stored now, stored before with equal content, and stored before with other
-        content (the first stays, the other is kept aside).
-    n_withdrawn : int
-        Submissions that were withdrawn or have expired: they are not kept, nor their bytes.
-    accepted : bool
-        False where a problem refused the whole file; then none of its rows were taken.
-    """
-
-    file: str
-    sha256: str
-    n_new: int
-    n_known: int
-    n_conflict: int
-    problems: tuple[Problem, ...]
-    accepted: bool
-    n_withdrawn: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stored:
-    """A submission, and how it came.
-
-    Attributes
-    ----------
-    received_at : str
-        ISO 8601, with the zone.
-    sender : str
-        ``phone <device_id>``, or who uploaded it; empty for an import on the server itself.
-    raw_sha256 : str
-        Digest of the bytes it came in.
-    remarks : tuple of str
-        What was odd and did not refuse it, such as an unknown form version.
-    """
-
-    submission: Submission
-    received_at: str
-    sender: str
-    raw_sha256: str
-    remarks: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredSealed:
-    """An encrypted submission, and where its files lie; None where one has not arrived."""
-
-    instance_id: str
-    raw_sha256: str
-    received_at: datetime
-    sender: str
-    files: Mapping[str, Path | None]
+__all__ = ["SubmissionStore"]
 
 
 class SubmissionStore:
@@ -166,48 +99,7 @@ class SubmissionStore:
             given; sending everything again is right in any case.
         """
         with store_lock(self._folder):
-            return self._import(deliveries)
-
-    def _import(self, deliveries: Sequence[Delivery]) -> list[ImportReport]:
-        work = [
-            _Work(delivery, self._without_withdrawn(delivery), is_training_store(self._folder))
-            for delivery in deliveries
-        ]
-        claims: dict[str, tuple[str, str]] = {}
-        writes: list[tuple[Path, bytes | Path]] = []
-        owners: list[_Owner | None] = []
-        for item in work:
-            if item.is_empty:
-                continue
-            plain = self._plain_writes(item)
-            writes += plain
-            owners += [None] * len(plain)
-            for record in self._owned(item):
-                writes.append((record.path, record.record))
-                owners.append(record)
-            if item.delivery.files:
-                attached = self._attachment_writes(item, claims)
-                writes += attached
-                owners += [None] * len(attached)
-            if (mine := item.claim()) is not None:
-                claims.setdefault(mine[0], mine[1:])
-        made = write_all(writes, root=self._folder)
-        aside: list[tuple[Path, bytes | Path]] = []
-        for each, is_new in zip(owners, made, strict=True):
-            if each is None:
-                continue
-            owner = each
-            if is_new:
-                owner.item.count["new"] += 1
-            elif _stored_sha256(owner.path)[0] == owner.sha256:
-                owner.item.count["known"] += 1
-            else:
-                owner.item.count["conflict"] += 1
-                owner.item.problems.append(_conflict(owner.item.delivery.name, owner.instance_id))
-                aside.append((owner.aside, owner.record))
-        if aside:
-            write_all(aside, root=self._folder)
-        return [item.report() for item in work]
+            return import_deliveries(self._folder, self.tombstones, deliveries)
 
     def receive(self, name: str) -> IncomingFile:
         """Begin to receive a file of a submission."""
@@ -268,21 +160,21 @@ class SubmissionStore:
             A file of the store is damaged.
         """
         folder = self._folder / "submissions" / form_id
-        for name in _names(folder):
-            yield _read_record(folder / name)
+        for name in record_names(folder):
+            yield read_record(folder / name)
 
     def iter_conflicts(self) -> Iterator[Stored]:
         """Other contents under known instanceIDs, one by one."""
         folder = self._folder / "conflicts"
-        for name in _names(folder):
+        for name in record_names(folder):
             if "sealed" not in json.loads((folder / name).read_bytes()):
-                yield _read_record(folder / name)
+                yield read_record(folder / name)
 
     def other_answers(self, instance_id: str) -> list[Stored]:
         """Other contents that came under an instanceID."""
         key, folder = instance_key(instance_id), self._folder / "conflicts"
         return [
-            _read_record(path)
+            read_record(path)
             for path in sorted(folder.glob(f"{key}-*.json"))
             if "sealed" not in json.loads(path.read_bytes())
         ]
@@ -340,13 +232,13 @@ class SubmissionStore:
 
     def n_submissions(self, form_id: str) -> int:
         """How many submissions of a form are stored."""
-        return len(_names(self._folder / "submissions" / form_id))
+        return len(record_names(self._folder / "submissions" / form_id))
 
     def n_waiting(self) -> int:
         """Submissions of which a phone announced more files and has not sent the last."""
         waiting = 0
         for folder in (self._folder / "attachments").glob("*"):
-            names = _names(folder / "deliveries")
+            names = record_names(folder / "deliveries")
             waiting += bool(names) and all(name.endswith("-part.json") for name in names)
         return waiting
 
@@ -359,7 +251,7 @@ class SubmissionStore:
     def kept_for_review(self) -> tuple[int, int]:
         """Submissions with other answers under a known identifier, and refused files."""
         conflicts, refused = (self._folder / name for name in ("conflicts", "refused"))
-        return len(_names(conflicts)), len(_names(refused))
+        return len(record_names(conflicts)), len(record_names(refused))
 
     def sent_bytes(self) -> Counter[str]:
         """Bytes that each sender has in the store: submissions and their files."""
@@ -382,270 +274,3 @@ class SubmissionStore:
             found = json.loads(path.read_bytes())
             total[found["sender"]] += sum(each["n_bytes"] for each in found["files"])
         return total
-
-    def _without_withdrawn(self, delivery: Delivery) -> tuple[bytes | None, int]:
-        """The file without submissions that must not be kept; as it is if it cannot be read."""
-        data = delivery.data
-        if not (self._folder / "withdrawn").is_dir() or len(data) > MAX_BYTES:
-            return data, 0
-        how = None if delivery.mapping is None else read_mapping(delivery.mapping)
-        try:
-            return redact(data, self.tombstones.stands_for, mapping=how)
-        except (FormError, ConfigError):
-            return data, 0  # it is refused, and kept with the reason
-
-    def _owned(self, item: _Work) -> Iterator[_Owner]:
-        """Records of the submissions of a delivery."""
-        if not item.is_accepted:
-            return
-        if item.sealed is not None:
-            key = instance_key(item.sealed.instance_id)
-            folder = self._folder / "sealed" / form_folder(item.sealed.form_id)
-            yield _Owner(
-                item=item,
-                instance_id=item.sealed.instance_id,
-                sha256=item.digest,
-                record=_sealed_record(item.sealed, item),
-                path=folder / f"{key}.json",
-                aside=self._folder / "conflicts" / f"{key}-{item.digest[:16]}.json",
-            )
-        for submission in item.parsed.submissions:
-            key = instance_key(submission.instance_id)
-            yield _Owner(
-                item=item,
-                instance_id=submission.instance_id,
-                sha256=submission.sha256,
-                record=_record(submission, item),
-                path=self._folder / "submissions" / submission.form_id / f"{key}.json",
-                aside=self._folder / "conflicts" / f"{key}-{submission.sha256[:16]}.json",
-            )
-
-    def _plain_writes(self, item: _Work) -> list[tuple[Path, bytes | Path]]:
-        """Raw bytes, and why they are refused."""
-        writes: list[tuple[Path, bytes | Path]] = [(self._folder / "raw" / item.digest, item.data)]
-        if item.delivery.mapping is not None:
-            written = item.delivery.mapping.encode()
-            writes.append((self._folder / "raw" / hashlib.sha256(written).hexdigest(), written))
-        if not item.is_accepted:
-            refused = {
-                **item.arrival(),
-                "file": item.delivery.name,
-                "instance_id": next((s.instance_id for s in item.parsed.submissions), ""),
-                "problems": [asdict(problem) for problem in item.problems],
-            }
-            writes.append((self._folder / "refused" / f"{item.digest}.json", to_json(refused)))
-        return writes
-
-    def _attachment_writes(
-        self, item: _Work, claims: Mapping[str, tuple[str, str]]
-    ) -> list[tuple[Path, bytes | Path]]:
-        """Files of a submission, and the record of their arrival.
-
-        They join the submission only where the same phone sent the same answers: nobody else can
-        slip a picture under an instanceID that is not theirs.
-        """
-        sender = item.delivery.sender
-        claim = item.claim()
-        if claim is None:
-            key = item.digest[:40]
-        else:
-            instance_id, *mine = claim
-            key = instance_key(instance_id)
-            path = next((o.path for o in self._owned(item) if o.path.exists()), None)
-            first = claims.get(instance_id) if path is None else _stored_sha256(path)
-            if first is not None and list(first) != mine:
-                key += "-" + hashlib.sha256("\n".join(mine).encode()).hexdigest()[:16]
-        folder = self._folder / "attachments" / key
-        files = [
-            {"name": each.name, "sha256": each.sha256, "n_bytes": each.n_bytes}
-            for each in item.delivery.files
-        ]
-        content = json.dumps([sender, item.digest, files]).encode()
-        digest = hashlib.sha256(content).hexdigest()[:24]
-        part = "-part" if item.delivery.is_incomplete else ""
-        writes: list[tuple[Path, bytes | Path]] = [
-            (folder / f"{each.sha256[:16]}-{safe_name(each.name)}", each.path)
-            for each in item.delivery.files
-        ]
-        row = {**item.arrival(), "files": files}
-        writes.append((folder / "deliveries" / f"{digest}{part}.json", to_json(row)))
-        return writes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Owner:
-    """Where the record of a submission goes."""
-
-    item: _Work
-    instance_id: str
-    sha256: str
-    record: bytes
-    path: Path
-    aside: Path
-
-
-@dataclass(slots=True)
-class _Work:
-    """One delivery on its way."""
-
-    delivery: Delivery
-    kept: tuple[bytes | None, int]
-    is_training: bool
-    data: bytes = b""
-    digest: str = ""
-    parsed: ParsedFile = field(default_factory=lambda: ParsedFile(submissions=(), problems=()))
-    problems: list[Problem] = field(default_factory=list)
-    count: Counter[str] = field(default_factory=Counter)
-    is_accepted: bool = True
-    sealed: SealedSubmission | None = None
-
-    def __post_init__(self) -> None:
-        mapping = self.delivery.mapping
-        how = None if mapping is None else read_mapping(mapping)
-        data, self.count["withdrawn"] = self.kept
-        self.data = self.delivery.data if data is None else data
-        self.digest = hashlib.sha256(self.data).hexdigest()
-        if data is None:
-            return
-        self.sealed = self.delivery.sealed
-        if self.sealed is not None:
-            return
-        parsed = self.delivery.parsed if data is self.delivery.data else None
-        self.parsed = parsed or parse_submissions(self.delivery.name, self.data, mapping=how)
-        self.problems = list(self.parsed.problems)
-        self.problems += store_mismatches(
-            self.delivery.name, self.parsed, is_training=self.is_training
-        )
-        self.is_accepted = not any(problem.is_refused for problem in self.problems)
-
-    @property
-    def is_empty(self) -> bool:
-        """Nothing of it may be kept."""
-        return self.kept[0] is None
-
-    def claim(self) -> tuple[str, str, str] | None:
-        """Identifier, digest of the answers and sender of a delivery's only submission."""
-        if self.sealed is not None:
-            return self.sealed.instance_id, self.digest, self.delivery.sender
-        if len(self.parsed.submissions) != 1 or not self.parsed.submissions[0].instance_id:
-            return None
-        (only,) = self.parsed.submissions
-        return only.instance_id, only.sha256, self.delivery.sender
-
-    def arrival(self) -> dict[str, str]:
-        return {
-            "raw_sha256": self.digest,
-            "received_at": self.delivery.received_at.isoformat(),
-            "sender": self.delivery.sender,
-        }
-
-    def report(self) -> ImportReport:
-        return ImportReport(
-            file=self.delivery.name,
-            sha256=self.digest,
-            n_new=self.count["new"],
-            n_known=self.count["known"],
-            n_conflict=self.count["conflict"],
-            problems=tuple(self.problems),
-            accepted=self.is_accepted,
-            n_withdrawn=self.count["withdrawn"],
-        )
-
-
-def _record(submission: Submission, item: _Work) -> bytes:
-    content = {
-        "submission": {
-            "instance_id": submission.instance_id,
-            "form_id": submission.form_id,
-            "form_version": submission.form_version,
-            "answers": dict(submission.answers),
-            "source": submission.source,
-            "sha256": submission.sha256,
-            "repeats": {
-                name: [dict(entry) for entry in entries]
-                for name, entries in submission.repeats.items()
-            },
-        },
-        **item.arrival(),
-        "remarks": [
-            f"{problem.field} {problem.problem}"
-            for problem in item.problems
-            if problem.row is None or submission.source.endswith(f"row {problem.row}")
-        ],
-    }
-    return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
-
-
-def _sealed_record(sealed: SealedSubmission, item: _Work) -> bytes:
-    about = {
-        "form_id": sealed.form_id,
-        "form_version": sealed.form_version,
-        "instance_id": sealed.instance_id,
-        "files": [*sealed.media, sealed.answers_file],
-    }
-    return to_json({"sealed": about, **item.arrival()})
-
-
-def _read_record(path: Path) -> Stored:
-    try:
-        found = json.loads(path.read_bytes())
-        return Stored(
-            submission=Submission(**found["submission"]),
-            received_at=found["received_at"],
-            # Records of older stores did not say who sent them.
-            sender=found.get("sender", ""),
-            raw_sha256=found["raw_sha256"],
-            remarks=tuple(found.get("remarks", ())),
-        )
-    except (ValueError, KeyError, TypeError) as error:
-        raise FormError(
-            f"{path} of the submission store is damaged ({error}); restore it from a "
-            "backup, or delete it and import the raw file again"
-        ) from error
-
-
-def _stored_sha256(path: Path) -> tuple[str, str]:
-    """Digest of a stored submission's content, and who sent it."""
-    found = json.loads(path.read_bytes())
-    if "sealed" in found:
-        return found["raw_sha256"], found.get("sender", "")
-    stored = _read_record(path)
-    values: dict[str, Any] = {
-        name: getattr(stored.submission, name)
-        for name in ("instance_id", "form_id", "form_version", "answers", "source", "repeats")
-    }
-    # The digest is taken again: how it is taken may have changed since.
-    return Submission(**values).sha256, stored.sender
-
-
-def _conflict(file: str, instance_id: str) -> Problem:
-    return Problem(
-        file=file,
-        row=None,
-        field="instanceID",
-        value=instance_id,
-        problem="is stored already with other answers",
-        remedy="the first one stays; both are kept for review",
-        is_refused=False,
-    )
-
-
-def _names(folder: Path) -> list[str]:
-    """Names of the records in a folder, sorted."""
-    try:
-        with os.scandir(folder) as found:
-            names = [entry.name for entry in found]
-    except FileNotFoundError:
-        return []
-    return sorted(name for name in names if name.endswith(".json"))
-
-
-def form_folder(form_id: str) -> str:
-    """Name of a folder for a form that this program need not know."""
-    is_plain = re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}", form_id)
-    return form_id if is_plain else hashlib.sha256(form_id.encode()).hexdigest()[:40]
-
-
-def safe_name(name: str) -> str:
-    """A file name without anything that could lead elsewhere."""
-    return re.sub(r"[^A-Za-z0-9._-]", "_", name)[-80:].lstrip(".") or "file"

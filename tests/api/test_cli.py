@@ -341,7 +341,11 @@ def test_phones_are_registered_listed_and_revoked(fresh, here, tmp_path: Path) -
     assert here("devices", "revoke", row["device_id"], *of_round).returncode == 0
     assert "revoked" in here("devices", "list", *of_round).stdout
     assert here("devices", "revoke", "nobody", *of_round).returncode == 1
-    for arguments in (("--host", "0.0.0.0"), ("--tls-key", "k.pem")):  # noqa: S104
+    for arguments in (
+        ("--host", "0.0.0.0"),  # noqa: S104
+        ("--tls-key", "k.pem"),
+        ("--plain-lan", "--workers", "2"),
+    ):
         assert here("collect", *arguments, *of_round).returncode == 2
 
 
