@@ -6,7 +6,7 @@ import json
 import os
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import date, timedelta
 from typing import Any
 
@@ -18,7 +18,7 @@ from survey.forms import Submission, SubmissionStore
 from survey.forms.records import OUTER, entry_places
 from survey.progress import district_progress, state_progress
 from survey.readers import read_districts, read_frame, read_projects
-from survey.review import Review, ReviewState, flagged_reviews
+from survey.review import FormReviews, Review, ReviewState
 from survey.rounds import Round
 
 __all__ = [
@@ -66,7 +66,12 @@ def round_places(declared: Round) -> Places | None:
 
 
 def round_reviews(
-    declared: Round, form_id: str = "", *, today: date, places: Places | None = None
+    declared: Round,
+    form_id: str = "",
+    *,
+    today: date,
+    places: Places | None = None,
+    known: dict[str, FormReviews] | None = None,
 ) -> RoundReviews:
     """Every submission of a round, checked against the others and against the places.
 
@@ -76,6 +81,8 @@ def round_reviews(
         Of this form only; of all where empty.
     places : Places, optional
         From `round_places`, where it is at hand already.
+    known : dict of form to FormReviews, optional
+        Of the last time, where only what changed is to be read; forms are added.
 
     Raises
     ------
@@ -83,21 +90,17 @@ def round_reviews(
         There is no such form.
     """
     store = SubmissionStore(declared.submissions_folder)
-    known = store.form_ids()
-    if form_id and form_id not in known:
-        raise FormError(f"there is no form {form_id!r}; there are {', '.join(known)}")
+    there = store.form_ids()
+    if form_id and form_id not in there:
+        raise FormError(f"there is no form {form_id!r}; there are {', '.join(there)}")
     places = places or round_places(declared)
-    reviews = [
-        review
-        for each in ([form_id] if form_id else known)
-        for review in flagged_reviews(
-            store,
-            each,
-            places=places,
-            today=today,
-            earliest=declared.survey.reference_date - _SEASON,
+    known = {} if known is None else known
+    reviews: list[Review] = []
+    for each in [form_id] if form_id else there:
+        form = known.setdefault(each, FormReviews(store, each))
+        reviews += form.look(
+            places=places, today=today, earliest=declared.survey.reference_date - _SEASON
         )
-    ]
     return RoundReviews(store=store, places=places, reviews=reviews)
 
 
@@ -118,41 +121,21 @@ class ReviewDesk:
         self._lock = threading.Lock()
         self._today: date | None = None
         self._marks: dict[str, _Mark] = {}
+        self._forms: dict[str, FormReviews] = {}
         self._kept: RoundReviews | None = None
         self.store = SubmissionStore(declared.submissions_folder)
 
     def look(self, *, today: date) -> RoundReviews:
-        """Submissions as they stand now."""
+        """Submissions as they stand now; what did not change is neither read nor checked again."""
         with self._lock:
             marks = self._folders()
             if self._kept is None or (today, marks) != (self._today, self._marks):
                 places = self._kept.places if self._kept else None
-                self._kept = round_reviews(self._declared, today=today, places=places)
+                self._kept = round_reviews(
+                    self._declared, today=today, places=places, known=self._forms
+                )
                 self._today, self._marks = today, marks
             return self._kept
-
-    def decided(self, after: Review) -> None:
-        """Take over a decision that says nothing about other submissions: accept or reopen.
-
-        Reading a national survey again after each would let every reviewer wait; it is done all
-        the same where anybody else wrote meanwhile.
-        """
-        with self._lock:
-            if self._kept is None:
-                return
-            name, marks = f"review/{after.original.form_id}", self._folders()
-            others = {k: v for k, v in marks.items() if k != name}
-            _, before = self._marks.get(name, (0, 0))
-            if others != {k: v for k, v in self._marks.items() if k != name}:
-                return
-            if marks.get(name, (0, 0))[1] != before + 1:
-                return
-            reviews = [
-                after if each.instance_id == after.instance_id else each
-                for each in self._kept.reviews
-            ]
-            self._kept = replace(self._kept, reviews=reviews)
-            self._marks = marks
 
     def _folders(self) -> dict[str, _Mark]:
         root = self.store.folder

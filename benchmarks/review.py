@@ -19,7 +19,14 @@ import numpy as np
 
 from survey.forms import SubmissionStore
 from survey.privacy import withdraw
-from survey.review import ReviewLog, ReviewState, accepted_submissions, flagged_reviews
+from survey.review import (
+    Action,
+    FormReviews,
+    Review,
+    ReviewLog,
+    ReviewState,
+    accepted_submissions,
+)
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 NAMES = (
@@ -64,10 +71,17 @@ def main() -> None:
         files = sorted((store.folder / "submissions" / "farmer_survey").iterdir())
         _, bare = timed("bare JSON", lambda: [json.loads(path.read_bytes()) for path in files])
 
-        def look() -> Any:
-            return flagged_reviews(store, "farmer_survey", places=None, today=date(2026, 3, 1))
+        desk = FormReviews(store, "farmer_survey")
+
+        def look() -> list[Review]:
+            return desk.look(places=None, today=date(2026, 3, 1))
+
+        def reject_one() -> list[Review]:
+            ReviewLog(store).decide(look()[7], Action.REJECT, by="b", reason="r", now=NOW)
+            return look()
 
         reviews, _ = timed("read and check all", look, beside=bare)
+        reviews, _ = timed("reject one and look again", reject_one, beside=bare)
         waiting = [each for each in reviews if each.state is ReviewState.RECEIVED]
         timed(
             f"accept {len(waiting)} without a flag",

@@ -173,9 +173,12 @@ def _fits(row: Mapping[str, Any], chosen: Mapping[str, str]) -> bool:
 
 
 def _one(desk: ReviewDesk, reader: Reader, key: str, now: datetime) -> Review:
-    for review in _seen_by(desk, reader, now):
+    reviewed = desk.look(today=now.date())
+    for review in reviewed.reviews:
         if instance_key(review.instance_id) == key:
-            return review
+            if _may_see(reader, review.submission, reviewed.places):
+                return review
+            break
     # Whether it exists elsewhere, or was withdrawn, is not told.
     raise HTTPException(404, "there is no such submission in your areas")
 
@@ -250,7 +253,7 @@ def _decide(
             request, reader, Told.REVIEW_DECISION, f"{action} {review.instance_id}", now,
             reason=form.get("reason", ""),
         )  # fmt: skip
-        after = ReviewLog(desk.store).decide(
+        ReviewLog(desk.store).decide(
             review,
             action,
             by=reader.name or "local",
@@ -258,8 +261,6 @@ def _decide(
             now=now,
             changes=changes,
         )
-        if action in (Action.ACCEPT, Action.REOPEN):
-            desk.decided(after)
     except ConflictError as error:
         return _detail(desk, request, reader, key, 409, _sentence(error))
     except (FormError, ValueError) as error:

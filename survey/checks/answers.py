@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,6 +12,7 @@ import numpy as np
 
 from survey.areas import AreaUnit, to_hectares
 from survey.checks.flags import Check, Flag
+from survey.checks.memo import Memo
 from survey.errors import FormError
 from survey.forms import Submission
 from survey.forms.questionnaires import QUESTIONS, VERSIONS
@@ -34,7 +36,11 @@ _OWN = frozenset({"start", "end", WITHDRAWAL_CODE})
 
 
 def check_submissions(
-    submissions: Sequence[Submission], *, today: date, earliest: date = date.min
+    submissions: Sequence[Submission],
+    *,
+    today: date,
+    earliest: date = date.min,
+    memo: Memo | None = None,
 ) -> list[Flag]:
     """Flags of the submissions of one form.
 
@@ -49,6 +55,8 @@ def check_submissions(
         No visit can lie after it.
     earliest : date
         Nor before this, where the season is known.
+    memo : Memo, optional
+        Of the last time: what did not change since is not checked again.
 
     Returns
     -------
@@ -64,9 +72,16 @@ def check_submissions(
     if len(forms) > 1:
         raise FormError(f"submissions of {', '.join(sorted(forms))}; check one form at a time")
     ordered = sorted(submissions, key=lambda submission: submission.instance_id)
-    flags = [flag for submission in ordered for flag in _single(submission, today, earliest)]
-    flags += _duplicates(ordered)
-    flags += _outliers(ordered)
+    memo = memo or Memo()
+    flags = [
+        flag
+        for each in ordered
+        for flag in memo.get(
+            "single", (each,), lambda of: tuple(_single(of[0], today, earliest)), today, earliest
+        )
+    ]
+    flags += _duplicates(ordered, memo)
+    flags += _outliers(ordered, memo)
     return sorted(flags, key=lambda flag: (flag.instance_id, flag.check, flag.field))
 
 
@@ -193,13 +208,19 @@ def _minutes(answers: Mapping[str, str]) -> float | None:
         return None  # not recorded: nothing to judge
 
 
-def _duplicates(ordered: Sequence[Submission]) -> Iterator[Flag]:
+def _answered(submission: Submission) -> str:
+    """Digest of all answers but those that differ between two interviews with the same ones."""
+    told = {n: a for n, a in submission.answers.items() if a and n not in _OWN}
+    content = json.dumps([sorted(told.items()), dict(submission.repeats)], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def _duplicates(ordered: Sequence[Submission], memo: Memo) -> Iterator[Flag]:
     """Equal answers under two identifiers; for households also all but one answer equal."""
     by_content: dict[str, str] = {}
     copies: dict[str, set[str]] = defaultdict(set)
     for submission in ordered:
-        told = {n: a for n, a in submission.answers.items() if a and n not in _OWN}
-        content = json.dumps([sorted(told.items()), dict(submission.repeats)], sort_keys=True)
+        content = memo.get("answered", (submission,), lambda of: _answered(of[0]))
         first = by_content.setdefault(content, submission.instance_id)
         if first != submission.instance_id:
             copies[submission.instance_id].add(first)
@@ -231,16 +252,21 @@ def _duplicates(ordered: Sequence[Submission]) -> Iterator[Flag]:
             key = ("district_pcode", "village_id", "visit_date")
             by_day[tuple(answers.get(name, "") for name in key)].append(submission)
     for group in by_day.values():
-        for index, later in enumerate(group):
-            for earlier in group[:index]:
-                if _differences(earlier.answers, later.answers) == 1:
-                    yield Flag(
-                        instance_id=later.instance_id,
-                        check=Check.NEAR_DUPLICATE,
-                        field="",
-                        what=f"differs from {earlier.instance_id} in one answer only",
-                        remedy="ask the team whether it is another household",
-                    )
+        yield from memo.get("day", group, lambda of: tuple(_near(of)))
+
+
+def _near(group: Sequence[Submission]) -> Iterator[Flag]:
+    """Interviews of a village and day that are the same but for one answer."""
+    for index, later in enumerate(group):
+        for earlier in group[:index]:
+            if _differences(earlier.answers, later.answers) == 1:
+                yield Flag(
+                    instance_id=later.instance_id,
+                    check=Check.NEAR_DUPLICATE,
+                    field="",
+                    what=f"differs from {earlier.instance_id} in one answer only",
+                    remedy="ask the team whether it is another household",
+                )
 
 
 def _differences(one: Mapping[str, str], other: Mapping[str, str]) -> int:
@@ -248,12 +274,20 @@ def _differences(one: Mapping[str, str], other: Mapping[str, str]) -> int:
     return sum(one.get(name, "") != other.get(name, "") for name in names)
 
 
-def _outliers(ordered: Sequence[Submission]) -> Iterator[Flag]:
-    groups: dict[tuple[str, str], list[tuple[str, float]]] = defaultdict(list)
+def _outliers(ordered: Sequence[Submission], memo: Memo) -> Iterator[Flag]:
+    villages: dict[str, list[Submission]] = defaultdict(list)
     for submission in ordered:
         village = submission.answers.get("village_id")
-        if not village:
-            continue
+        if village:
+            villages[village].append(submission)
+    for group in villages.values():
+        yield from memo.get("village", group, lambda of: tuple(_far_values(of)))
+
+
+def _far_values(village: Sequence[Submission]) -> Iterator[Flag]:
+    """Numbers far from the others of the village."""
+    told: dict[str, list[tuple[str, float]]] = defaultdict(list)
+    for submission in village:
         for question in QUESTIONS.get(submission.form_id, ()):
             if question.kind == "decimal" and not question.repeat:
                 value = _value(submission.answers, question.name)
@@ -261,8 +295,8 @@ def _outliers(ordered: Sequence[Submission]) -> Iterator[Flag]:
                     unit = submission.answers.get("area_unit", "")
                     if question.name.endswith("_area") and unit:
                         value = to_hectares(value, AreaUnit(unit))
-                    groups[village, question.name].append((submission.instance_id, value))
-    for (_, name), values in groups.items():
+                    told[question.name].append((submission.instance_id, value))
+    for name, values in told.items():
         if len(values) < _MIN_VALUES:
             continue
         numbers = np.log1p([value for _, value in values])  # incomes and areas are skewed

@@ -14,6 +14,7 @@ from shapely.geometry.base import BaseGeometry
 
 from survey.areas import AreaUnit, geodesic_area_ha, to_hectares
 from survey.checks.flags import Check, Flag
+from survey.checks.memo import Memo
 from survey.forms import Submission
 from survey.forms.questionnaires import QUESTIONS
 from survey.forms.questions import parse_number
@@ -89,15 +90,27 @@ class Places:
         return dict(zip(rows["segment_id"], hectares.tolist(), strict=True))
 
 
-def check_places(submissions: Sequence[Submission], places: Places) -> list[Flag]:
+def check_places(
+    submissions: Sequence[Submission], places: Places, *, memo: Memo | None = None
+) -> list[Flag]:
     """Flags of the places that submissions name and of the positions that phones read.
+
+    Parameters
+    ----------
+    memo : Memo, optional
+        Of the last time with the same `places`.
 
     Returns
     -------
     list of Flag
         In order of instanceID, check and field; without coordinates.
     """
-    flags = [flag for submission in submissions for flag in _check(submission, places)]
+    memo = memo or Memo()
+    flags = [
+        flag
+        for each in submissions
+        for flag in memo.get("places", (each,), lambda of: tuple(_check(of[0], places)))
+    ]
     return sorted(flags, key=lambda flag: (flag.instance_id, flag.check, flag.field))
 
 

@@ -1,6 +1,6 @@
 """Forms of field teams: XLSForms out, submissions in, rows for the estimators."""
 
-from survey.forms.adapted import TakenOver, answers_table, take_over, waiting_submissions
+from survey.forms.adapted import TakenOver, answers_table, is_taken_over, take_over
 from survey.forms.decryption import DecryptionResult, decrypt_store
 from survey.forms.deliveries import Delivery, IncomingFile
 from survey.forms.devices import Device, DeviceRegistry, collect_settings
@@ -51,6 +51,7 @@ __all__ = [
     "flatten_repeats",
     "form_ids",
     "form_path",
+    "is_taken_over",
     "make_keys",
     "open_private_key",
     "open_sealed",
@@ -62,7 +63,6 @@ __all__ = [
     "report_workbook",
     "segment_visit_rows",
     "take_over",
-    "waiting_submissions",
     "xform_of",
     "xform_xml",
 ]

@@ -18,7 +18,6 @@ from datetime import datetime
 from survey.errors import FormError
 from survey.forms.decoders import answers_as_met
 from survey.forms.deliveries import Delivery
-from survey.forms.durable import instance_key
 from survey.forms.mapping import read_mapping
 from survey.forms.questionnaires import QUESTIONS
 from survey.forms.records import OUTER, Problem, Submission, entry_places
@@ -26,7 +25,7 @@ from survey.forms.store import SubmissionStore
 from survey.forms.stored import Stored
 from survey.forms.submissions import parse_submissions
 
-__all__ = ["TakenOver", "answers_table", "take_over", "waiting_submissions"]
+__all__ = ["TakenOver", "answers_table", "is_taken_over", "take_over", "waiting_submissions"]
 
 _TOGETHER = 200
 _ABOUT = ("instanceID", "form_version", "received_at", "sender", "review_state")
@@ -61,11 +60,15 @@ def waiting_submissions(store: SubmissionStore, form_id: str) -> Iterator[Stored
     FormError
         A file of the store is damaged.
     """
-    ours = [store.folder / "submissions" / each for each in QUESTIONS]
-    for stored in store.iter_stored(form_id):
-        name = f"{instance_key(stored.submission.instance_id)}.json"
-        if not any((folder / name).exists() for folder in ours):
-            yield stored
+    for key in store.stored_keys(form_id):
+        if not is_taken_over(store, key):
+            yield store.stored_at(form_id, key)
+
+
+def is_taken_over(store: SubmissionStore, key: str) -> bool:
+    """Whether a submission stands under a form of ours, by the key of its instanceID."""
+    folder = store.folder / "submissions"
+    return any((folder / form_id / f"{key}.json").exists() for form_id in QUESTIONS)
 
 
 def take_over(

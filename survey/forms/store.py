@@ -159,9 +159,25 @@ class SubmissionStore:
         FormError
             A file of the store is damaged.
         """
+        for key in self.stored_keys(form_id):
+            yield self.stored_at(form_id, key)
+
+    def stored_keys(self, form_id: str) -> list[str]:
+        """Keys of the submissions of a form, sorted; a record is written once, or removed."""
         folder = self._folder / "submissions" / form_id
-        for name in record_names(folder):
-            yield read_record(folder / name)
+        return [name.removesuffix(".json") for name in record_names(folder)]
+
+    def stored_at(self, form_id: str, key: str) -> Stored:
+        """The submission of a form with a key.
+
+        Raises
+        ------
+        FormError
+            Its file is damaged.
+        FileNotFoundError
+            It was removed meanwhile.
+        """
+        return read_record(self._folder / "submissions" / form_id / f"{key}.json")
 
     def iter_conflicts(self) -> Iterator[Stored]:
         """Other contents under known instanceIDs, one by one."""

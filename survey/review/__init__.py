@@ -4,7 +4,12 @@ What arrived is never changed: a correction is a decision that names the new ans
 """
 
 from survey.review.corrections import UNTOUCHABLE
-from survey.review.flagged import accepted_submissions, count_states, flagged_reviews
+from survey.review.flagged import (
+    FormReviews,
+    accepted_submissions,
+    count_states,
+    flagged_reviews,
+)
 from survey.review.log import ReviewLog
 from survey.review.states import TRANSITIONS, Action, Change, Decision, Review, ReviewState
 
@@ -14,6 +19,7 @@ __all__ = [
     "Action",
     "Change",
     "Decision",
+    "FormReviews",
     "Review",
     "ReviewLog",
     "ReviewState",

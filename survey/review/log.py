@@ -11,6 +11,7 @@ the next one; if somebody else wrote it meanwhile, nothing is overwritten and a 
 from __future__ import annotations
 
 import json
+import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -19,13 +20,13 @@ from datetime import datetime
 from pathlib import Path
 
 from survey.errors import ConflictError, FormError
-from survey.forms import SubmissionStore
+from survey.forms import Stored, SubmissionStore
 from survey.forms.durable import instance_key, store_lock, to_json, write_all, write_once
 from survey.forms.questionnaires import QUESTIONS
 from survey.review.corrections import apply_changes, changes_of, corrected
 from survey.review.states import Action, Change, Decision, Review
 
-__all__ = ["ReviewLog"]
+__all__ = ["ReviewLog", "decision_name", "review_of"]
 
 
 class ReviewLog:
@@ -46,16 +47,33 @@ class ReviewLog:
 
     def iter_reviews(self, form_id: str) -> Iterator[Review]:
         """The same one after the other, in an order that only the instanceIDs decide."""
-        decisions = self._decisions(form_id)
+        decisions: dict[str, list[Decision]] = defaultdict(list)
+        for name in self.names(form_id):
+            with suppress(FileNotFoundError):  # withdrawn while we read
+                decisions[name.partition("-")[0]].append(self.read(form_id, name))
         for stored in self._store.iter_stored(form_id):
-            original = stored.submission
-            own = tuple(decisions.get(instance_key(original.instance_id), ()))
-            yield Review(
-                original=original,
-                submission=corrected(original, own),
-                received_at=stored.received_at,
-                decisions=own,
-            )
+            own = decisions.get(instance_key(stored.submission.instance_id), ())
+            yield review_of(stored, own)
+
+    def names(self, form_id: str) -> list[str]:
+        """Files of all decisions on a form, sorted: key of the submission, a hyphen, number."""
+        try:
+            with os.scandir(self._folder / form_id) as found:
+                return sorted(each.name for each in found if each.name.endswith(".json"))
+        except FileNotFoundError:
+            return []
+
+    def read(self, form_id: str, name: str) -> Decision:
+        """The decision of a file.
+
+        Raises
+        ------
+        FormError
+            It is damaged.
+        FileNotFoundError
+            It was removed meanwhile.
+        """
+        return _read(self._folder / form_id / name)
 
     def decide(
         self,
@@ -126,7 +144,7 @@ class ReviewLog:
             return sum(write_all(files, root=self._store.folder))
 
     def _path(self, review: Review, decision: Decision) -> Path:
-        name = f"{instance_key(review.instance_id)}-{decision.number:04d}.json"
+        name = decision_name(instance_key(review.instance_id), decision.number)
         return self._folder / review.original.form_id / name
 
     def _refuse_withdrawn(self, review: Review) -> None:
@@ -184,12 +202,20 @@ class ReviewLog:
         found = self._folder.glob(f"*/{instance_key(instance_id)}-*.json")
         return any(_read(path).action is Action.ACCEPT for path in found)
 
-    def _decisions(self, form_id: str) -> dict[str, list[Decision]]:
-        found: dict[str, list[Decision]] = defaultdict(list)
-        for path in sorted((self._folder / form_id).glob("*.json")):
-            with suppress(FileNotFoundError):  # withdrawn while we read
-                found[path.name.partition("-")[0]].append(_read(path))
-        return found
+
+def decision_name(key: str, number: int) -> str:
+    """Name of the file of a decision on the submission with a key."""
+    return f"{key}-{number:04d}.json"
+
+
+def review_of(stored: Stored, decisions: Sequence[Decision]) -> Review:
+    """A submission and where it stands, without flags."""
+    return Review(
+        original=stored.submission,
+        submission=corrected(stored.submission, decisions),
+        received_at=stored.received_at,
+        decisions=tuple(decisions),
+    )
 
 
 def _read(path: Path) -> Decision:

@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 import geopandas as gpd
+import numpy as np
 import pandas as pd
 import pytest
 import shapely
@@ -16,12 +17,15 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from api.reviewing import answers_by_place
-from survey.checks import Check, Places
+from survey.checks import Check, Places, answers
 from survey.errors import ConflictError, FormError
 from survey.forms import SubmissionStore
+from survey.forms.durable import instance_key
+from survey.privacy import withdraw
 from survey.review import (
     TRANSITIONS,
     Action,
+    FormReviews,
     Review,
     ReviewLog,
     ReviewState,
@@ -55,6 +59,92 @@ def reviews(store: SubmissionStore, places: Places | None = None) -> list[Review
 def act(store: SubmissionStore, review: Review, action: Action, **more: object) -> Review:
     options = {"by": "reviewer", "reason": "seen", "now": NOW, **more}
     return ReviewLog(store).decide(review, action, **options)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_second_look_says_what_a_first_one_would(tmp_path: Path, seed: int) -> None:
+    """Whatever came, was decided, corrected or withdrawn in between, and by whomever."""
+    rng, today = np.random.default_rng(seed), date(2026, 2, 20)
+    households = [
+        f"uuid:{n},yes,1,en,2026-02-0{n % 3 + 1},D1,V{n % 2},probability,{n % 4 + 1},rai,"
+        f"{100 if n == 7 else n % 5 + 1},C{n}\n"
+        for n in range(40)
+    ]
+    header = (
+        "instanceID,consent,consent_version,consent_language,visit_date,district_pcode,"
+        "village_id,sample_type,household_size,area_unit,land_area,withdrawal_code\n"
+    )
+    store = SubmissionStore(tmp_path / "inbox")
+    kept = FormReviews(store, "farmer_survey")
+
+    def take(*rows: str) -> None:
+        data = (header + "".join(rows)).encode()
+        assert store.import_file("h.csv", data, received_at=NOW).accepted
+
+    take(*households[:25])
+    for step in range(30):
+        shown = kept.look(places=None, today=today)
+        assert shown == flagged_reviews(store, "farmer_survey", places=None, today=today)
+        each = shown[int(rng.integers(len(shown)))]
+        if step % 3 == 0 and step // 3 < 10:
+            take(households[25 + step // 3])
+            take(households[0].replace("rai,1,", f"rai,{step + 2},"))  # a conflict
+        elif step == 20:
+            withdraw(store, each.instance_id, output_folder=tmp_path, now=NOW, by="r")
+        else:
+            options = sorted(TRANSITIONS[each.state])
+            action = Action(options[int(rng.integers(len(options)))])
+            size = {"household_size": str(rng.integers(10, 30))}
+            act(store, each, action, changes=size if action is Action.EDIT else None)
+    flags = {flag.check for each in shown for flag in each.flags}
+    assert {Check.CONFLICT, Check.NEAR_DUPLICATE, Check.OUTLIER} <= flags
+
+
+def test_a_second_look_reads_and_checks_only_what_is_new(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = filled(tmp_path / "inbox", *(visit(number) for number in range(20)))
+    kept, today = FormReviews(store, "segment_visit"), date(2026, 2, 20)
+    one, *_ = kept.look(places=None, today=today)
+    read: list[str] = []
+    checked: list[str] = []
+    stored_at, single = SubmissionStore.stored_at, answers._single
+
+    def reading(self: SubmissionStore, form_id: str, key: str):
+        read.append(key)
+        return stored_at(self, form_id, key)
+
+    def checking(submission, *rest):
+        checked.append(submission.instance_id)
+        return single(submission, *rest)
+
+    monkeypatch.setattr(SubmissionStore, "stored_at", reading)
+    monkeypatch.setattr(answers, "_single", checking)
+    act(store, one, Action.REJECT)
+    assert kept.look(places=None, today=today)[0].state is ReviewState.REJECTED
+    assert (read, checked) == ([], [])
+    act(store, kept.look(places=None, today=today)[1], Action.EDIT, changes={"poppy_area": "2"})
+    filled(store.folder, visit(90))
+    kept.look(places=None, today=today)
+    assert read == [instance_key("uuid:90")]
+    assert sorted(checked) == ["uuid:1", "uuid:90"]
+
+
+def test_a_damaged_file_is_told_until_it_is_mended(tmp_path: Path) -> None:
+    store = filled(tmp_path / "inbox", visit(1))
+    kept, today = FormReviews(store, "segment_visit"), date(2026, 2, 20)
+    (one,) = kept.look(places=None, today=today)
+    filled(store.folder, visit(2))
+    act(store, one, Action.ACCEPT)
+    (path,) = (store.folder / "review" / "segment_visit").iterdir()
+    whole = path.read_bytes()
+    path.write_bytes(whole[:40])
+    for _ in range(2):
+        with pytest.raises(FormError, match="is no decision"):
+            kept.look(places=None, today=today)
+    path.write_bytes(whole)
+    states = [each.state for each in kept.look(places=None, today=today)]
+    assert states == [ReviewState.ACCEPTED, ReviewState.RECEIVED]
 
 
 class AnyOrderOfDecisions(RuleBasedStateMachine):
