@@ -4,7 +4,8 @@
 
 Prints CPU seconds (one thread each, best of two), ratios and the largest relative difference of
 a polygon's total. The raster is
-synthetic: patches of five classes, 10980 x 10980 uint8.
+synthetic: patches of five classes, 10980 x 10980 uint8, in UTM and in degrees (as many pixels of
+about 10 m), where every row of pixels has an area of its own.
 """
 
 from __future__ import annotations
@@ -28,20 +29,24 @@ from pyproj import CRS
 from imagery.grid import Grid
 from imagery.zonal import class_hectares
 
-WEST, NORTH, PIXEL = 600_000.0, 2_300_000.0, 10.0
+# Reference system, west, north, side of a pixel, and metres in its unit.
+UTM = ("EPSG:32647", 600_000.0, 2_300_000.0, 10.0, 1.0)
+DEGREES = ("EPSG:4326", 99.0, 21.0, 1e-4, 1e5)
+Place = tuple[str, float, float, float, float]
 
 
-def write_tile(path: Path, size: int, rng: np.random.Generator) -> Grid:
-    transform = Affine(PIXEL, 0, WEST, 0, -PIXEL, NORTH)
+def write_tile(path: Path, size: int, place: Place, rng: np.random.Generator) -> Grid:
+    crs, west, north, pixel, _ = place
+    transform = Affine(pixel, 0, west, 0, -pixel, north)
     patches = rng.integers(1, 6, (-(-size // 20), -(-size // 20)), dtype=np.uint8)
     codes = np.kron(patches, np.ones((20, 20), dtype=np.uint8))[:size, :size]
     with rasterio.open(
         path, "w", driver="GTiff", width=size, height=size, count=1, dtype="uint8", nodata=0,
-        crs="EPSG:32647", transform=transform, tiled=True, blockxsize=512, blockysize=512,
+        crs=crs, transform=transform, tiled=True, blockxsize=512, blockysize=512,
         compress="deflate",
     ) as out:  # fmt: skip
         out.write(codes, 1)
-    return Grid(crs=CRS.from_epsg(32647), transform=transform, shape=(size, size))
+    return Grid(crs=CRS.from_user_input(crs), transform=transform, shape=(size, size))
 
 
 def blobs(
@@ -84,7 +89,7 @@ def compare(path: Path, zones: gpd.GeoDataFrame) -> None:
         table = exact_extract(
             str(path), zones, ["unique", "frac", "count"], include_cols=["zone"], output="pandas"
         )
-        return table.sort_values("zone")["count"].to_numpy() * PIXEL**2 / 1e4
+        return table.sort_values("zone")["count"].to_numpy() * 100.0 / 1e4
 
     exact_s, exact_ha = timed("exactextract unique, frac", exact)
     fast_s, fast_ha = timed("class_hectares, centre", lambda: ours("centre"))
@@ -95,7 +100,7 @@ def compare(path: Path, zones: gpd.GeoDataFrame) -> None:
 
         def peer() -> np.ndarray:
             found = zonal_stats(zones.geometry, str(path), categorical=True, nodata=0)
-            return np.array([sum(classes.values()) for classes in found]) * PIXEL**2 / 1e4
+            return np.array([sum(classes.values()) for classes in found]) * 100.0 / 1e4
 
         peers["rasterstats"], _ = timed("rasterstats categorical", peer)
     else:
@@ -105,7 +110,7 @@ def compare(path: Path, zones: gpd.GeoDataFrame) -> None:
     print(
         f"  centre against exact: total {fast_ha.sum() / own_ha.sum() - 1:+.5%}, "
         f"worst polygon {np.abs(fast_ha / own_ha - 1).max():.4%}; "
-        "exact and centre hold the area on the ellipsoid, the peers count 100 m2 a pixel "
+        "exact and centre hold the area on the ellipsoid, the peers are taken at 100 m2 a pixel "
         f"({own_ha.sum() / exact_ha.sum() - 1:+.4%})"
     )
 
@@ -118,11 +123,11 @@ def main() -> None:
     rng = np.random.default_rng(7)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "tile.tif"
-        grid = write_tile(path, options.size, rng)
-        print("300 districts of 1-5 km radius")
-        compare(path, blobs(grid, 300, (1000.0, 5000.0), rng))
-        print("300 fields of 30-150 m radius")
-        compare(path, blobs(grid, 300, (30.0, 150.0), rng))
+        for place in (UTM, DEGREES):
+            grid = write_tile(path, options.size, place, rng)
+            for what, low, high in (("districts", 1000.0, 5000.0), ("fields", 30.0, 150.0)):
+                print(f"{place[0]}: 300 {what} of {low:g}-{high:g} m radius", flush=True)
+                compare(path, blobs(grid, 300, (low / place[4], high / place[4]), rng))
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from imagery.raster import open_raster, read_block
 
 __all__ = [
     "ALPHA",
+    "CLOUD_PROBABILITY",
     "COMMON_NAMES",
     "Description",
     "Scene",
@@ -32,6 +33,8 @@ __all__ = [
 
 #: Band that says where an orthomosaic has pixels; it is no feature.
 ALPHA = "alpha"
+#: Layer that scenes with such a mask give beside their bands, in percent.
+CLOUD_PROBABILITY = "cloud_probability"
 #: Names of STAC for bands that go by a shorter one here.
 COMMON_NAMES = {
     "swir16": "swir1",
@@ -85,6 +88,11 @@ class Scene:
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
         """Reflectance and clear view of a block of the scene's own grid.
 
+        Parameters
+        ----------
+        bands : sequence of str
+            Band names; `CLOUD_PROBABILITY` may be the last.
+
         Returns
         -------
         reflectance : float32 array (bands, rows, cols)
@@ -94,8 +102,12 @@ class Scene:
         Raises
         ------
         SceneError
-            A band is missing or a file is damaged.
+            A band or the probability is missing, or a file is damaged.
         """
+        if CLOUD_PROBABILITY in bands:
+            *others, _ = bands
+            values, clear = self.read(others, block)
+            return np.concatenate([values, self._cloud_probability(block)[None]]), clear
         absent = [band for band in bands if band not in self.bands]
         if absent:
             raise SceneError(
@@ -122,6 +134,21 @@ class Scene:
         scale = np.array([self.scale[number] for number in wanted], dtype=np.float32)
         offset = np.array([self.offset[number] for number in wanted], dtype=np.float32)
         return values * scale[:, None, None] + offset[:, None, None], clear
+
+    @property
+    def has_cloud_probability(self) -> bool:
+        """Whether a mask of it holds the probability of cloud."""
+        return any(mask.rule.is_cloud_probability for mask in self.masks)
+
+    def _cloud_probability(self, block: Block) -> npt.NDArray[np.float32]:
+        for mask in self.masks:
+            if mask.rule.is_cloud_probability:
+                with open_raster(mask.path) as file:
+                    return read_block(file, block, indexes=mask.band).astype(np.float32)
+        raise SceneError(
+            f"{self.path.name} has no cloud probability; name it among the masks of its sidecar "
+            'with "cloud_probability": true (docs/imagery.md)'
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,7 +195,7 @@ class SceneStack:
         day : int
             Position in `dates`.
         bands : sequence of str
-            Band names; the result has their order.
+            Band names, of which `CLOUD_PROBABILITY` may be the last; the result has their order.
         block : Block
             Of the stack's grid.
 

@@ -8,7 +8,7 @@ from enum import StrEnum
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Composite", "fill_gaps", "longest_gap", "median", "nearest"]
+__all__ = ["Composite", "fill_gaps", "least_cloud", "longest_gap", "median", "nearest"]
 
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
@@ -24,6 +24,7 @@ class Composite(StrEnum):
 
     MEDIAN = "median"
     NEAREST = "nearest"
+    LEAST_CLOUD = "least_cloud"
 
 
 def median(values: Floats, clear: Bools) -> Floats:
@@ -81,6 +82,34 @@ def nearest(values: Floats, clear: Bools, distance: Sequence[float]) -> Floats:
     # From far to near, so that the nearest is written last.
     for number in sorted(range(len(values)), key=lambda n: (distance[n], n), reverse=True):
         np.copyto(found, values[number], where=clear[number])
+    return found
+
+
+def least_cloud(
+    values: Floats, clear: Bools, probability: Floats, distance: Sequence[float]
+) -> Floats:
+    """Clear date with the least probability of cloud, all bands from the same date.
+
+    Parameters
+    ----------
+    values : float32 array (dates, bands, rows, cols)
+    clear : bool array (dates, rows, cols)
+    probability : float32 array (dates, rows, cols)
+    distance : sequence of float (dates,)
+        Days to the middle of the period: of equal probabilities the nearest date counts, and
+        of equally near ones the earlier.
+
+    Returns
+    -------
+    float32 array (bands, rows, cols)
+        NaN where no date is clear.
+    """
+    found = np.full(values.shape[1:], np.nan, dtype=np.float32)
+    least = np.full(values.shape[2:], np.inf, dtype=np.float32)
+    for number in sorted(range(len(values)), key=lambda n: (distance[n], n)):
+        better = clear[number] & (probability[number] < least)
+        np.copyto(found, values[number], where=better)
+        np.copyto(least, probability[number], where=better)
     return found
 
 

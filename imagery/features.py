@@ -10,8 +10,8 @@ import numpy.typing as npt
 from scipy.ndimage import distance_transform_edt
 
 from imagery.calendars import Calendar, Season
-from imagery.catalog import SceneStack
-from imagery.composites import Composite, fill_gaps, longest_gap, median, nearest
+from imagery.catalog import CLOUD_PROBABILITY, SceneStack
+from imagery.composites import Composite, fill_gaps, least_cloud, longest_gap, median, nearest
 from imagery.errors import SceneError
 from imagery.grid import Block, Grid
 from imagery.indices import compute_index, required_bands
@@ -236,27 +236,36 @@ def _picture(
 ) -> tuple[Floats, npt.NDArray[np.uint16]]:
     """Reflectance of one step (bands, rows, cols), and its clear dates."""
     bands = stack.bands
+    layers = _layers(stack, spec)
     if not dates:
         return (
             np.full((len(bands), *area.shape), np.nan, dtype=np.float32),
             np.zeros(area.shape, dtype=np.uint16),
         )
-    values = np.empty((len(dates), len(bands), *area.shape), dtype=np.float32)
+    values = np.empty((len(dates), len(layers), *area.shape), dtype=np.float32)
     clear = np.empty((len(dates), *area.shape), dtype=bool)
     for position, number in enumerate(dates):
         values[position], clear[position] = _read(stack, spec, number, area)
     n_clear = np.count_nonzero(clear, axis=0).astype(np.uint16)
     if spec.calendar is None:
         return values[0], n_clear
+    distance = [abs(stack.dates[number].toordinal() - float(day)) for number in dates]
     if spec.calendar.composite is Composite.NEAREST:
-        distance = [abs(stack.dates[number].toordinal() - float(day)) for number in dates]
         return nearest(values, clear, distance), n_clear
+    if spec.calendar.composite is Composite.LEAST_CLOUD:
+        return least_cloud(values[:, :-1], clear, values[:, -1], distance), n_clear
     return median(values, clear), n_clear
 
 
+def _layers(stack: SceneStack, spec: FeatureSpec) -> tuple[str, ...]:
+    """What is read of every date."""
+    is_by_cloud = spec.calendar is not None and spec.calendar.composite is Composite.LEAST_CLOUD
+    return (*stack.bands, CLOUD_PROBABILITY) if is_by_cloud else stack.bands
+
+
 def _read(stack: SceneStack, spec: FeatureSpec, number: int, area: Block) -> tuple[Floats, Bools]:
-    """Reflectance of a date and where it is clear, the cloud buffer taken off."""
-    bands = stack.bands
+    """Layers of a date and where it is clear, the cloud buffer taken off."""
+    bands = _layers(stack, spec)
     if spec.cloud_buffer_m <= 0.0:
         return stack.read(number, bands, area)
     width, height = _middle_pixel_m(stack.grid)
@@ -304,6 +313,14 @@ def _require_bands(stack: SceneStack, spec: FeatureSpec) -> None:
             f"band {', '.join(absent)} is needed by the indices {', '.join(wanted)} but the "
             f"scenes have {', '.join(bands)}; leave the index out of survey.toml"
         )
+    if _layers(stack, spec) != bands:
+        blind = [scene.path.name for scene in stack.scenes if not scene.has_cloud_probability]
+        if blind:
+            raise SceneError(
+                f'the composite "least_cloud" needs a cloud probability of every scene, and '
+                f"{len(blind)} have none ({blind[0]}): name it among the masks of the sidecars "
+                'with "cloud_probability": true, or choose "median" or "nearest"'
+            )
     if spec.texture is not None:
         absent = [band for band in spec.texture.bands if band not in (*bands, *spec.indices)]
         if absent:
@@ -353,7 +370,7 @@ def block_size_for(stack: SceneStack, spec: FeatureSpec) -> int:
     pixel = 4 * len(feature_names(stack, spec)) * min(n_seasons, 2)
     # Counts of each step; the dates of a step, as stored, as reflectance, and in order.
     pixel += 3 * len(steps)
-    pixel += 14 * len(stack.bands) * _most_dates(stack, spec)
+    pixel += 14 * len(_layers(stack, spec)) * _most_dates(stack, spec)
     reach = 0 if spec.texture is None else spec.texture.radius
     for size in _BLOCK_SIZES:
         if (size + 2 * reach) ** 2 * pixel <= _BLOCK_BYTES:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 __all__ = ["MaskRule"]
 
-_KEYS = ("clear", "hidden", "hidden_bits", "min", "max")
+_KEYS = ("clear", "hidden", "hidden_bits", "min", "max", "cloud_probability")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +28,9 @@ class MaskRule:
         Bits, 0 the lowest, any of which hides it (QA_PIXEL, QA_RADSAT).
     minimum, maximum : float or None
         Range that shows it, ends included (a cloud probability up to 40).
+    is_cloud_probability : bool
+        The values are percent: others than 0-100 hide it, and composites may take the date
+        with the least.
 
     Raises
     ------
@@ -40,10 +43,11 @@ class MaskRule:
     hidden_bits: tuple[int, ...] = ()
     minimum: float | None = None
     maximum: float | None = None
+    is_cloud_probability: bool = False
 
     def __post_init__(self) -> None:
         if not (self.clear or self.hidden or self.hidden_bits) and (
-            self.minimum is None and self.maximum is None
+            self.minimum is None and self.maximum is None and not self.is_cloud_probability
         ):
             raise ValueError(f"a mask needs one of {', '.join(_KEYS)}")
         if any(not 0 <= bit <= 31 for bit in self.hidden_bits):
@@ -51,7 +55,9 @@ class MaskRule:
 
     @classmethod
     def from_keys(cls, keys: Mapping[str, Any]) -> MaskRule:
-        """Rule from the keys of a sidecar's mask: clear, hidden, hidden_bits, min, max.
+        """Rule from the keys of a sidecar's mask.
+
+        They are clear, hidden, hidden_bits, min, max and cloud_probability.
 
         Raises
         ------
@@ -64,7 +70,11 @@ class MaskRule:
                 f"mask has the unknown key {', '.join(unknown)}; known are file, band, "
                 f"{', '.join(_KEYS)}"
             )
+        is_probability = keys.get("cloud_probability", False)
+        if not isinstance(is_probability, bool):
+            raise TypeError(f"mask: cloud_probability {is_probability!r} must be true or false")
         return cls(
+            is_cloud_probability=is_probability,
             clear=tuple(int(value) for value in keys.get("clear", ())),
             hidden=tuple(int(value) for value in keys.get("hidden", ())),
             hidden_bits=tuple(int(value) for value in keys.get("hidden_bits", ())),
@@ -78,10 +88,17 @@ class MaskRule:
             key: list(value) if isinstance(value, tuple) else value
             for key, value in zip(
                 _KEYS,
-                (self.clear, self.hidden, self.hidden_bits, self.minimum, self.maximum),
+                (
+                    self.clear,
+                    self.hidden,
+                    self.hidden_bits,
+                    self.minimum,
+                    self.maximum,
+                    self.is_cloud_probability,
+                ),
                 strict=True,
             )
-            if value not in ((), None)
+            if value != () and value is not None and value is not False
         }
 
     def shows(self, values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
@@ -97,6 +114,8 @@ class MaskRule:
             bits = sum(1 << bit for bit in self.hidden_bits)
             stored = np.where(seen, values, 0).astype(np.int64)
             seen &= (stored & bits) == 0
+        if self.is_cloud_probability:
+            seen &= (values >= 0) & (values <= 100)
         if self.minimum is not None:
             seen &= values >= self.minimum
         if self.maximum is not None:

@@ -270,7 +270,7 @@ def safe_product(
             MaskSource(
                 suffix="cldprb",
                 path=product.cloud_probability,
-                rule=MaskRule(maximum=max_cloud_probability),
+                rule=MaskRule(maximum=max_cloud_probability, is_cloud_probability=True),
             )
         )
     sources = tuple(

@@ -112,7 +112,7 @@ class CalendarSection(_Section):
     start: date
     end: date
     step: Literal["month", "half_month"] = "half_month"
-    composite: Literal["median", "nearest"] = "median"
+    composite: Literal["median", "nearest", "least_cloud"] = "median"
     strata: dict[str, SeasonSection] = {}
 
 

@@ -323,4 +323,7 @@ def _rule(mask: SceneMask) -> str:
         "min": ">=",
         "max": "<=",
     }
-    return " and ".join(f"{words[key]} {value}" for key, value in mask.rule.to_keys().items())
+    said = mask.rule.to_keys()
+    is_probability = said.pop("cloud_probability", False)
+    rules = [f"{words[key]} {value}" for key, value in said.items()]
+    return " and ".join([*rules, *(["a cloud probability"] if is_probability else [])])

@@ -86,6 +86,18 @@ def test_everything_declared_is_computed(tmp_path: Path) -> None:
     assert found.is_observed.any()
 
 
+def test_scenes_without_a_probability_cannot_be_chosen_by_it(tmp_path: Path) -> None:
+    calendar = (
+        '\n[imagery.calendar]\nstart = 2025-11-01\nend = 2026-03-31\nstep = "month"\n'
+        'composite = "least_cloud"'
+    )
+    stack, spec = round_features(declared(tmp_path, calendar))
+    assert spec.calendar is not None
+    assert spec.calendar.composite is Composite.LEAST_CLOUD
+    with pytest.raises(SceneError, match='"least_cloud" needs a cloud probability of every'):
+        block_features(stack, spec, Block(row=0, col=0, rows=2, cols=2))
+
+
 @pytest.mark.parametrize(
     ("imagery", "message"),
     [

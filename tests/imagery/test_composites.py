@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagery.composites import fill_gaps, longest_gap, median, nearest
+from imagery.composites import fill_gaps, least_cloud, longest_gap, median, nearest
 
 
 def picture(*values: float) -> np.ndarray:
@@ -45,6 +45,21 @@ def test_the_nearest_clear_date_gives_all_bands() -> None:
     assert nearest(values, clear, [5.0, 1.0, 5.0])[:, 0, 0].tolist() == [0.0, 1.0]
     clear[:] = False
     assert np.isnan(nearest(values, clear, [6.0, 1.0, 5.0])).all()
+
+
+def test_the_least_cloud_gives_all_bands_of_its_date() -> None:
+    values = np.arange(6, dtype=np.float32).reshape(3, 2, 1, 1)
+    clear = np.ones((3, 1, 1), dtype=bool)
+    percent = np.array([12.0, 3.0, 30.0], dtype=np.float32).reshape(3, 1, 1)
+    distance = [2.0, 9.0, 1.0]
+    assert least_cloud(values, clear, percent, distance)[:, 0, 0].tolist() == [2.0, 3.0]
+    clear[1] = False  # hidden by another mask, whatever its probability says
+    assert least_cloud(values, clear, percent, distance)[:, 0, 0].tolist() == [0.0, 1.0]
+    percent[:] = 5.0  # as likely: the nearest, and then the earlier
+    assert least_cloud(values, clear, percent, distance)[:, 0, 0].tolist() == [4.0, 5.0]
+    assert least_cloud(values, clear, percent, [1.0, 9.0, 1.0])[:, 0, 0].tolist() == [0.0, 1.0]
+    clear[:] = False
+    assert np.isnan(least_cloud(values, clear, percent, distance)).all()
 
 
 def test_gaps_are_filled_from_clear_steps_only() -> None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from datetime import date
 from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
 import pytest
+import rasterio
 import shapely
 from conftest_scenes import dated, landscape, write_scene
 
 from imagery.calendars import Calendar, Season, Step, Zones
-from imagery.catalog import SceneStack, read_scenes
+from imagery.catalog import CLOUD_PROBABILITY, SceneStack, read_scenes
 from imagery.composites import Composite
 from imagery.errors import SceneError
 from imagery.features import BlockFeatures, FeatureSpec, block_features, feature_names
@@ -60,6 +62,56 @@ def test_periods_by_hand(tmp_path: Path) -> None:
     )
     red = block_features(stack, nearest, Block(row=0, col=0, rows=1, cols=2)).values[2, 0]
     np.testing.assert_allclose(red, [0.2, 0.6], rtol=1e-6)
+
+
+def with_probability(sidecar: Path, percent: np.ndarray) -> None:
+    """Give a scene a second mask: the probability of cloud."""
+    with rasterio.open(sidecar.with_suffix(".tif")) as image:
+        profile = {**image.profile, "count": 1, "dtype": "uint8", "nodata": None}
+    name = f"{sidecar.stem}_p.tif"
+    with rasterio.open(sidecar.with_name(name), "w", **profile) as out:
+        out.write(percent.astype(np.uint8), 1)
+    meta = json.loads(sidecar.read_text())
+    drawn = {"file": meta["mask"], "clear": meta.pop("mask_clear")}
+    meta["mask"] = [drawn, {"file": name, "max": 60, "cloud_probability": True}]
+    sidecar.write_text(json.dumps(meta))
+
+
+def test_the_picture_with_the_least_cloud(tmp_path: Path) -> None:
+    series(tmp_path, LEVELS, hidden=("2026-01-15",))
+    spec = FeatureSpec(
+        indices=("ndvi",), min_clear=1,
+        calendar=Calendar(season=WINTER, composite=Composite.LEAST_CLOUD),
+    )  # fmt: skip
+    sidecars = sorted(tmp_path.glob("*.json"))
+    percents = ([[50, 7]], [[20, 5]], [[30, 61]], [[255, 0]], [[0, 0]])
+    for sidecar, percent in zip(sidecars[:-1], percents, strict=False):
+        with_probability(sidecar, np.array(percent))
+    block = Block(row=0, col=0, rows=1, cols=2)
+    with pytest.raises(SceneError, match=r"of every scene, and 1 have none \(2026-02-10.tif\)"):
+        block_features(read_scenes(tmp_path), spec, block)
+    with_probability(sidecars[-1], np.array(percents[-1]))
+    stack = read_scenes(tmp_path)
+    found = block_features(stack, spec, block)
+    names = feature_names(stack, spec)
+    assert len(found.values) == len(names) == 3 * 7
+    # January: 20 is the least of 50, 20, 30; beside it 5 is hidden by the other mask and 61 by
+    # its own, which leaves 7. A probability of 255 is none.
+    np.testing.assert_allclose(found.values[names.index("p01 red"), 0], [0.2, 0.1], rtol=1e-6)
+    assert found.n_dates[:, 0].tolist() == [[3, 1], [0, 0], [0, 1]]
+    np.testing.assert_allclose(found.values[names.index("p03 red"), 0], [0.2, 0.4], rtol=1e-6)
+
+
+def test_of_overlapping_scenes_the_probability_is_that_of_the_pixel_taken(tmp_path: Path) -> None:
+    for number, (level, hidden, percent) in enumerate(((1000, [1, 0], 9), (3000, [0, 0], 2))):
+        sidecar = write_scene(tmp_path, number, np.full((6, 1, 2), level), np.array([hidden]))
+        with_probability(sidecar, np.full((1, 2), percent))
+        dated(sidecar, "2026-01-05")
+    values, clear = read_scenes(tmp_path).read(
+        0, ("red", CLOUD_PROBABILITY), Block(row=0, col=0, rows=1, cols=2)
+    )
+    assert clear.all()
+    np.testing.assert_allclose(values[:, 0], [[0.3, 0.1], [2.0, 9.0]], rtol=1e-6)
 
 
 def test_a_long_gap_is_not_made_up_for_by_many_dates(tmp_path: Path) -> None:

@@ -24,6 +24,8 @@ from imagery.masks import MaskRule
         ({"max": 40}, [0, 40, 41, 255], [True, True, False, False]),
         ({"min": 0.5, "max": 1}, [0.4, 0.5, np.nan, 1.0], [False, True, False, True]),
         ({"hidden_bits": [0]}, [np.nan, 2.0, 3.0], [False, True, False]),
+        ({"cloud_probability": True}, [0, 100, 101, 255], [True, True, False, False]),
+        ({"max": 0, "cloud_probability": True}, [0, 1], [True, False]),
     ],
 )
 def test_each_kind_of_rule(
@@ -34,7 +36,15 @@ def test_each_kind_of_rule(
     assert MaskRule.from_keys(rule.to_keys()) == rule
 
 
-@pytest.mark.parametrize("keys", [{}, {"hidden_bits": [40]}, {"clear": ["cloud"]}, {"bits": [1]}])
+@pytest.mark.parametrize(
+    "keys",
+    [{}, {"cloud_probability": False}, {"hidden_bits": [40]}, {"clear": ["cloud"]}, {"bits": [1]}],
+)
 def test_rules_that_say_nothing_or_nonsense(keys: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"needs one of|between 0 and 31|invalid literal|unknown"):
         MaskRule.from_keys(keys)
+
+
+def test_a_flag_is_true_or_false() -> None:
+    with pytest.raises(TypeError, match="cloud_probability 'yes' must be true or false"):
+        MaskRule.from_keys({"cloud_probability": "yes"})

@@ -188,6 +188,7 @@ def test_cloud_probability_hides_what_the_classes_show(tmp_path: Path) -> None:
     write_band(granule / "QI_DATA" / "MSK_CLDPRB_20m.jp2", 20, percent)
     import_safe(folder, tmp_path / "s", bands=["red"], max_cloud_probability=40)
     (scene,) = read_scenes(tmp_path / "s").scenes
+    assert scene.has_cloud_probability
     _, clear = scene.read(["red"], Block(row=0, col=0, rows=120, cols=120))
     expected = np.zeros((120, 120), dtype=bool)
     expected[20:, :60] = True
