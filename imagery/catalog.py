@@ -2,56 +2,24 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from imagery.errors import SceneError
-from imagery.grid import Block, Grid
-from imagery.masks import MaskRule
+from imagery.grid import Block, Grid, Lattice
 from imagery.raster import open_raster, read_block
+from imagery.sidecars import ALPHA, SceneMask, describe, read_json
 
-__all__ = [
-    "ALPHA",
-    "CLOUD_PROBABILITY",
-    "COMMON_NAMES",
-    "Description",
-    "Scene",
-    "SceneMask",
-    "SceneStack",
-    "describe",
-    "read_json",
-    "read_scenes",
-]
+__all__ = ["CLOUD_PROBABILITY", "Scene", "SceneStack", "read_scenes"]
 
-#: Band that says where an orthomosaic has pixels; it is no feature.
-ALPHA = "alpha"
 #: Layer that scenes with such a mask give beside their bands, in percent.
 CLOUD_PROBABILITY = "cloud_probability"
-#: Names of STAC for bands that go by a shorter one here.
-COMMON_NAMES = {
-    "swir16": "swir1",
-    "swir22": "swir2",
-    "rededge071": "rededge",
-    "rededge075": "rededge2",
-    "rededge078": "rededge3",
-}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SceneMask:
-    """One mask of a scene: a band of a file on the scene's grid, and what its values mean."""
-
-    path: Path
-    rule: MaskRule
-    band: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,6 +150,32 @@ class SceneStack:
         ]
         return tuple(dict.fromkeys(files))
 
+    def on(self, grid: Grid | Lattice) -> SceneStack:
+        """The scenes on the pixels that a round declares; a grid with bounds cuts them.
+
+        Raises
+        ------
+        SceneError
+            A scene has other pixels, or none meets the grid.
+        """
+        for scene in self.scenes:
+            pixels = grid.around(scene.grid.bounds) if isinstance(grid, Lattice) else grid
+            if pixels.offset_of(scene.grid) is None:
+                raise SceneError(
+                    f"{scene.path.name} ({_words(scene.grid)}) does not lie on the grid that "
+                    f"the round declares ({_words(pixels)}); bring it there: adsurvey scenes "
+                    "import FILE --survey survey.toml"
+                )
+        if isinstance(grid, Lattice):
+            return self
+        met = tuple(s for s in self.scenes if grid.window_of(s.grid.bounds) is not None)
+        if not met:
+            raise SceneError(
+                f"no scene meets the grid that the round declares ({_words(grid)}); the scenes "
+                f"have {_words(self.grid)}: correct its extent"
+            )
+        return SceneStack(scenes=met, grid=grid)
+
     def read(
         self, day: int, bands: Sequence[str], block: Block
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
@@ -279,80 +273,6 @@ def read_scenes(folder: Path | Sequence[Path]) -> SceneStack:
     return SceneStack(scenes=tuple(scenes), grid=grid)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Description:
-    """What a sidecar says of its image, before any file was opened; see `Scene`."""
-
-    acquired: date
-    bands: tuple[str, ...]
-    scale: tuple[float, ...]
-    offset: tuple[float, ...]
-    nodata: float | None
-    masks: tuple[SceneMask, ...]
-
-
-def describe(meta: Mapping[str, Any], folder: Path, *, name: str) -> Description:
-    """Check the keys of a sidecar.
-
-    Parameters
-    ----------
-    meta : mapping
-        Its content.
-    folder : Path
-        Where the image and its masks lie.
-    name : str
-        What it is called in messages.
-
-    Raises
-    ------
-    SceneError
-        A key is missing or wrong, or a mask lies elsewhere.
-    """
-    try:
-        bands = tuple(COMMON_NAMES.get(str(band), str(band)) for band in meta["bands"])
-        said = Description(
-            acquired=date.fromisoformat(meta["date"]),
-            bands=bands,
-            scale=_per_band(meta["scale"], bands, "scale"),
-            offset=_per_band(meta.get("offset", 0.0), bands, "offset"),
-            nodata=None if meta.get("nodata") is None else float(meta["nodata"]),
-            masks=_masks(meta, folder),
-        )
-    except KeyError as error:
-        raise SceneError(
-            f"{name}: key {error} is missing; a sidecar needs date, bands, scale and mask"
-        ) from error
-    except (TypeError, ValueError, AttributeError) as error:
-        raise SceneError(f"{name}: {error}; correct the value") from error
-    if len(set(bands)) != len(bands) or not bands:
-        raise SceneError(f"{name}: bands {list(bands)} must name each band once")
-    for mask in said.masks:
-        if mask.path.parent != folder:
-            raise SceneError(f"{name}: mask {mask.path.name!r} must lie beside the image")
-    return said
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Content of a sidecar.
-
-    Raises
-    ------
-    SceneError
-        It cannot be read or is no JSON object.
-    """
-    try:
-        meta = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SceneError(f"{path.name} cannot be read ({error.strerror})") from error
-    except ValueError as error:
-        raise SceneError(f"{path.name} is not valid JSON: {error}") from error
-    except RecursionError as error:
-        raise SceneError(f"{path.name} is no sidecar: its JSON is nested too deep") from error
-    if not isinstance(meta, dict):
-        raise SceneError(f"{path.name} is not valid JSON of a sidecar: it must be an object")
-    return meta
-
-
 def _read_sidecar(path: Path) -> Scene:
     said = describe(read_json(path), path.parent, name=path.name)
     image_path = path.with_suffix(".tif")
@@ -385,39 +305,6 @@ def _read_sidecar(path: Path) -> Scene:
         nodata=stored_nodata if said.nodata is None else said.nodata,
         grid=grid,
     )
-
-
-def _per_band(value: Any, bands: tuple[str, ...], name: str) -> tuple[float, ...]:
-    numbers = tuple(float(v) for v in value) if isinstance(value, list) else (float(value),)
-    if len(numbers) == 1:
-        numbers *= len(bands)
-    if len(numbers) != len(bands):
-        raise ValueError(f"{name} has {len(numbers)} values for {len(bands)} bands")
-    if not np.isfinite(numbers).all() or (name == "scale" and 0.0 in numbers):
-        raise ValueError(f"{name} {value!r} is not a usable number")
-    return numbers
-
-
-def _masks(meta: Mapping[str, Any], folder: Path) -> tuple[SceneMask, ...]:
-    """Masks of a sidecar: a file name with `mask_clear`, a table of keys, or a list of tables."""
-    declared = meta["mask"]
-    if declared is None:
-        return ()
-    if isinstance(declared, str):
-        declared = {"file": declared, "clear": meta.get("mask_clear", [0])}
-    tables = declared if isinstance(declared, list) else [declared]
-    masks = []
-    for table in tables:
-        keys = dict(table)
-        name = str(keys.pop("file", "")) or str(meta["mask"])
-        masks.append(
-            SceneMask(
-                path=folder / name,
-                band=int(keys.pop("band", 1)),
-                rule=MaskRule.from_keys(keys),
-            )
-        )
-    return tuple(masks)
 
 
 def _words(grid: Grid) -> str:

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from imagery.catalog import describe, read_json
 from imagery.errors import SceneError
 from imagery.products import BandSource, MaskSource, Product
+from imagery.sidecars import describe, read_json
 
 __all__ = ["IMAGE_SUFFIXES", "VIRTUAL", "image_product", "sidecar_product"]
 

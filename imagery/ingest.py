@@ -8,13 +8,13 @@ from datetime import date
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from imagery.catalog import read_json
 from imagery.containers import ARCHIVE_SUFFIXES, open_container
 from imagery.errors import SceneError
 from imagery.images import IMAGE_SUFFIXES, image_product, sidecar_product
 from imagery.landsat import landsat_product, metadata_files
 from imagery.products import Product
 from imagery.sentinel import DEFAULT_BANDS, read_safe, safe_product
+from imagery.sidecars import read_json
 
 __all__ = ["ImportOptions", "find_products", "open_product"]
 

@@ -100,7 +100,7 @@ def write_layers(
         raise SceneError(f"nothing to write: survey.toml asks for no {' and no '.join(kinds)}")
     blocks = list(stack.grid.blocks(block_size or block_size_for(stack, wanted)))
     files = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in stack.paths]
-    made_from = repr((files, stack.scenes, wanted, layers, blocks))
+    made_from = repr((files, stack.grid, stack.scenes, wanted, layers, blocks))
     digest = hashlib.sha256(made_from.encode()).hexdigest()
     paths = tuple(layer.path for layer in layers)
     if all(_tag(path) == digest for path in paths):

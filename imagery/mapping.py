@@ -300,5 +300,15 @@ def _made_from(
     # What follows the trees are parameters of training, which a loaded model writes otherwise.
     trees = model.booster.model_to_string().partition("end of trees")[0]
     limits = sorted(model.thresholds.items())
-    made = (files, stack.scenes, trees, model.class_names, limits, spec, tuple(crops), blocks)
+    made = (
+        files,
+        stack.grid,
+        stack.scenes,
+        trees,
+        model.class_names,
+        limits,
+        spec,
+        tuple(crops),
+        blocks,
+    )
     return repr((*made, OBSERVATIONS))

@@ -20,11 +20,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from imagery.catalog import ALPHA
 from imagery.errors import SceneError, WriteError
 from imagery.grid import Block, Grid, Lattice
 from imagery.masks import MaskRule
 from imagery.raster import CogWriter, open_raster
+from imagery.sidecars import ALPHA
 from imagery.warp import SourceRaster, Warp
 
 __all__ = ["BandSource", "MaskSource", "Product", "Resampling", "import_product"]

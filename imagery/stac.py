@@ -19,10 +19,11 @@ from pystac.extensions.file import FileExtension
 from pystac.extensions.projection import ProjectionExtension
 from pystac.extensions.raster import RasterBand, RasterExtension
 
-from imagery.catalog import ALPHA, COMMON_NAMES, Scene, SceneStack, read_json, read_scenes
+from imagery.catalog import Scene, SceneStack, read_scenes
 from imagery.errors import SceneError, WriteError
 from imagery.grid import Grid
 from imagery.raster import is_valid_cog, open_raster
+from imagery.sidecars import ALPHA, COMMON_NAMES, read_json
 
 __all__ = ["footprint", "read_catalog", "write_catalog"]
 

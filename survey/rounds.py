@@ -127,14 +127,41 @@ class TextureSection(_Section):
     high: float = 1.0
 
 
+class GridSection(_Section):
+    """Pixels of the round: those of the raster `like`, or a reference system and a resolution.
+
+    `resolution` is in the units of `crs`, with the edges of pixels at its multiples. `extent`
+    (west, south, east, north in `crs`) bounds the round; without it the scenes do.
+    """
+
+    like: Path | None = None
+    crs: str | None = None
+    resolution: float | None = Field(default=None, gt=0.0)
+    extent: tuple[float, float, float, float] | None = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> GridSection:
+        if self.like is not None:
+            if (self.crs, self.resolution, self.extent) != (None, None, None):
+                raise ValueError("write like alone, or crs and resolution (and extent)")
+        elif self.crs is None or self.resolution is None:
+            raise ValueError("write crs and resolution, or like")
+        if self.extent is not None:
+            west, south, east, north = self.extent
+            if not (west < east and south < north):
+                raise ValueError(f"extent {list(self.extent)} must be west, south, east, north")
+        return self
+
+
 class ImagerySection(_Section):
     """How pixels become features and features a map.
 
     `min_clear` counts dates or, with a calendar, periods. `phenology` names the indices or
     bands whose course is described. `block_km` is the side of the pieces of land that
-    cross-validation leaves out.
+    cross-validation leaves out. Without `grid` the pixels are those of the scenes.
     """
 
+    grid: GridSection | None = None
     min_clear: int = Field(default=3, ge=1)
     max_gap_days: int | None = Field(default=None, ge=1)
     cloud_buffer_m: float = Field(default=0.0, ge=0.0, le=5000.0)
@@ -308,6 +335,8 @@ class Round(_Section):
         for name, relative in self.inputs:
             if relative is not None and name != "submissions":
                 yield name, self.locate(relative)
+        if self.imagery.grid is not None and self.imagery.grid.like is not None:
+            yield "grid", self.locate(self.imagery.grid.like)
         for number, rule in enumerate(self.risk.rules if self.risk else (), start=1):
             yield f"risk rule {number}", self.locate(rule.file)
 

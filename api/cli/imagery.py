@@ -13,8 +13,8 @@ from api.cli.options import AsJson
 from api.cli.terminal import progress_bars
 
 if TYPE_CHECKING:
-    from imagery.catalog import SceneMask
-    from imagery.grid import Grid
+    from imagery.grid import Grid, Lattice
+    from imagery.sidecars import SceneMask
 
 __all__ = ["classify", "features", "scenes", "train"]
 
@@ -79,7 +79,14 @@ def scenes_import(
             "folder of these, or an image in a file system of GDAL (/vsizip/..., /vsis3/...)."
         ),
     ],
-    to: Annotated[Path, typer.Option("--to", help="Folder that receives the scenes.")],
+    to: Annotated[
+        Path | None,
+        typer.Option("--to", help="Folder that receives the scenes; by default the round's."),
+    ] = None,
+    survey: Annotated[
+        Path | None,
+        typer.Option(help="Round (survey.toml or its folder) whose declared grid they come onto."),
+    ] = None,
     like: Annotated[
         str | None,
         typer.Option(
@@ -134,7 +141,18 @@ def scenes_import(
         nodata=nodata,
     )
     grid: Grid | Lattice | None = None
+    if survey is not None:
+        from api.pipeline.features import round_grid
+        from survey.rounds import read_round
+
+        declared = read_round(survey)
+        to = to or declared.locate(declared.inputs.scenes)
+        grid = round_grid(declared)
+    if to is None:
+        raise typer.BadParameter("say where the scenes go: --to FOLDER, or --survey survey.toml")
     if like is not None:
+        if grid is not None:
+            raise typer.BadParameter(f"{survey} declares the grid already; leave --like out")
         grid = read_grid(Path(like)) if Path(like).is_file() else Lattice.parse(like)
     found = find_products(products)
     rows: list[dict[str, str | float | None]] = []

@@ -9,14 +9,15 @@ from imagery.calendars import Calendar, Season, Step, Zones
 from imagery.catalog import SceneStack, read_scenes
 from imagery.composites import Composite
 from imagery.features import FeatureSpec
-from imagery.grid import Grid
+from imagery.grid import Grid, Lattice
 from imagery.layers import write_layers
+from imagery.raster import read_grid
 from imagery.terrain import Elevation
 from imagery.texture import Texture
 from survey.readers import read_shapes
 from survey.rounds import CalendarSection, Round
 
-__all__ = ["round_features", "write_features"]
+__all__ = ["round_features", "round_grid", "write_features"]
 
 Progress = Callable[[str, int, int], None]
 
@@ -33,6 +34,9 @@ def round_features(declared: Round) -> tuple[SceneStack, FeatureSpec]:
     """
     settings = declared.imagery
     stack = read_scenes(declared.locate(declared.inputs.scenes))
+    pixels = round_grid(declared)
+    if pixels is not None:
+        stack = stack.on(pixels)
     calendar = elevation = texture = None
     if settings.calendar is not None:
         layer = declared.inputs.calendar_zones or declared.inputs.frame
@@ -53,6 +57,23 @@ def round_features(declared: Round) -> tuple[SceneStack, FeatureSpec]:
         elevation=elevation,
     )
     return stack, spec
+
+
+def round_grid(declared: Round) -> Grid | Lattice | None:
+    """The pixels that a round declares: with bounds, everywhere, or those of its scenes.
+
+    Raises
+    ------
+    GridError, SceneError
+        The reference system is not known, or the raster cannot be read.
+    """
+    wanted = declared.imagery.grid
+    if wanted is None:
+        return None
+    if wanted.like is not None:
+        return read_grid(declared.locate(wanted.like))
+    lattice = Lattice.parse(f"{wanted.crs}@{wanted.resolution!r}")
+    return lattice if wanted.extent is None else lattice.around(wanted.extent)
 
 
 def write_features(

@@ -193,3 +193,26 @@ def test_change_does_not_call_land_outside_the_risk_area_observed(tmp_path: Path
     seen, of, differs = (float(number) for number in re.findall(r"([\d.]+)(?: of| ha)", out))
     assert seen == pytest.approx(of / 2, abs=0.1)
     assert differs == 0.0
+
+
+def test_products_come_onto_the_grid_that_the_round_declares(tmp_path: Path) -> None:
+    image = write_image(tmp_path / "raw" / "a.tif", date="2026-01-05").with_suffix(".tif")
+    with rasterio.open(image) as found:
+        crs, west, north = found.crs.to_string(), found.transform.c, found.transform.f
+    text = (Path(__file__).resolve().parents[2] / "sample_tiles/miniature/survey.toml").read_text()
+    survey = tmp_path / "round" / "survey.toml"
+    survey.parent.mkdir()
+    extent = [west - 30, north - 60, west + 30, north + 30]
+    survey.write_text(
+        f'{text}\n[imagery.grid]\ncrs = "{crs}"\nresolution = 15\nextent = {extent}\n'
+    )
+    code, _, err = run("scenes", "import", image, "--survey", survey, "--like", image)
+    assert code == 2
+    assert "declares the grid already" in err
+    code, _, err = run("scenes", "import", image, "--survey", survey)
+    assert code == 0, err
+    (scene,) = sorted((tmp_path / "round" / "scenes").glob("*.tif"))
+    with rasterio.open(scene) as found:
+        assert found.res == (15, 15)
+        assert (found.transform.c % 15, found.transform.f % 15) == (0, 0)
+    assert run("scenes", "import", image)[0] == 2

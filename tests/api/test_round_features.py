@@ -86,6 +86,27 @@ def test_everything_declared_is_computed(tmp_path: Path) -> None:
     assert found.is_observed.any()
 
 
+def test_the_declared_grid_is_that_of_features_and_maps(tmp_path: Path) -> None:
+    own, _ = round_features(declared(tmp_path, "\nmin_clear = 3"))
+    west, south, east, north = own.grid.bounds
+    pixel = own.grid.transform.a
+    grid = (
+        f'\n[imagery.grid]\ncrs = "{own.grid.crs.to_string()}"\nresolution = {pixel}\n'
+        f"extent = [{west + 10 * pixel}, {south}, {east}, {north - 3 * pixel}]\n"
+    )
+    stack, spec = round_features(declared(tmp_path, grid))
+    assert stack.grid.shape == (own.grid.shape[0] - 3, own.grid.shape[1] - 10)
+    found = block_features(stack, spec, Block(row=0, col=0, rows=5, cols=5))
+    whole = block_features(own, spec, Block(row=3, col=10, rows=5, cols=5))
+    np.testing.assert_array_equal(found.values, whole.values)
+    first = own.scenes[0].path
+    like, _ = round_features(declared(tmp_path, f'\n[imagery.grid]\nlike = "{first}"\n'))
+    assert like.grid == own.grid
+    other = f'\n[imagery.grid]\ncrs = "{own.grid.crs.to_string()}"\nresolution = 7\n'
+    with pytest.raises(SceneError, match=r"scenes import FILE --survey survey.toml"):
+        round_features(declared(tmp_path, other))
+
+
 def test_scenes_without_a_probability_cannot_be_chosen_by_it(tmp_path: Path) -> None:
     calendar = (
         '\n[imagery.calendar]\nstart = 2025-11-01\nend = 2026-03-31\nstep = "month"\n'

@@ -13,6 +13,7 @@ from conftest_scenes import write_scene
 
 from imagery.catalog import read_scenes
 from imagery.errors import GridError, ImageryError, SceneError
+from imagery.grid import Block, Lattice
 
 
 def test_scenes_come_in_order_of_date(make_scenes: Callable[..., Path]) -> None:
@@ -20,6 +21,31 @@ def test_scenes_come_in_order_of_date(make_scenes: Callable[..., Path]) -> None:
     days = [scene.acquired for scene in stack.scenes]
     assert days == sorted(days)
     assert stack.grid.shape == (40, 50)
+
+
+def test_a_declared_grid_cuts_the_scenes_as_they_are_read(
+    make_scenes: Callable[..., Path],
+) -> None:
+    stack = read_scenes(make_scenes(rows=40, cols=50, n_dates=2))
+    # Two rows above the scenes, and their first 30 columns without the first five.
+    part = stack.grid.part(Block(row=-2, col=5, rows=12, cols=25))
+    cut = stack.on(part)
+    assert (cut.grid, len(cut.scenes)) == (part, 2)
+    found, clear = cut.read(0, ("red",), Block(row=0, col=0, rows=12, cols=25))
+    whole, _ = stack.read(0, ("red",), Block(row=0, col=5, rows=10, cols=25))
+    np.testing.assert_array_equal(found[:, 2:], whole)
+    assert clear.tolist() == [[False] * 25] * 2 + [[True] * 25] * 10
+    # Pixels without bounds leave everything as it is.
+    assert stack.on(Lattice.parse("EPSG:32647@10")) is stack
+
+
+def test_scenes_beside_the_declared_grid_are_refused(make_scenes: Callable[..., Path]) -> None:
+    stack = read_scenes(make_scenes(n_dates=2))
+    for grid in (Lattice.parse("EPSG:32647@20"), Lattice.parse("EPSG:32646@10")):
+        with pytest.raises(SceneError, match=r"2026-01-01.tif .* does not lie on the grid that"):
+            stack.on(grid)
+    with pytest.raises(SceneError, match="no scene meets the grid that the round declares"):
+        stack.on(stack.grid.part(Block(row=4000, col=0, rows=5, cols=5)))
 
 
 def edit(path: Path, **changes: Any) -> None:

@@ -11,9 +11,9 @@ import pytest
 from typer.main import get_command
 
 from api.cli.imagery import scenes
-from imagery.catalog import describe
 from imagery.indices import INDICES
 from imagery.raster import is_valid_cog
+from imagery.sidecars import describe
 from survey.rounds import read_round
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -64,6 +64,25 @@ def test_the_model_of_thin_districts_and_orders(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("grid", "message"),
+    [
+        ('crs = "EPSG:32647"', "write crs and resolution, or like"),
+        ('like = "a.tif"\nresolution = 10', "write like alone"),
+        ('crs = "EPSG:32647"\nresolution = 0', "resolution is 0"),
+        ('crs = "EPSG:32647"\nresolution = 10\nextent = [0, 5, 10, 5]', "must be west, south"),
+    ],
+)
+def test_a_grid_is_a_raster_or_numbers(tmp_path: Path, grid: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        read_round(write(tmp_path, f"{GOOD}\n[imagery.grid]\n{grid}\n"))
+
+
+def test_the_raster_of_a_grid_is_an_input(tmp_path: Path) -> None:
+    declared = read_round(write(tmp_path, GOOD + '[imagery.grid]\nlike = "like.tif"\n'))
+    assert ("grid", tmp_path / "like.tif") in list(declared.input_files())
+
+
+@pytest.mark.parametrize(
     ("old", "new", "message"),
     [
         ("harvest_year = 2026", 'harvest_year = "soon"', r"survey\.harvest_year is 'soon'"),
