@@ -21,16 +21,18 @@ import pandas as pd
 import shapely
 from affine import Affine
 from rasterio.features import rasterize
+from rasterio.features import shapes as polygons
 
 from imagery.classify import OUTSIDE_NAME, RISK_INSIDE, RISK_OUTSIDE, UNOBSERVED
 from imagery.errors import GridError
 from imagery.grid import Block, Grid
 from imagery.mosaic import ClassMosaic
-from imagery.raster import CogWriter, open_raster
+from imagery.raster import CogWriter, open_raster, read_block
 from imagery.terrain import TERRAIN, Elevation, terrain
 from imagery.zonal import class_hectares
+from survey.areas import geodesic_area_ha
 
-__all__ = ["Measure", "RiskRule", "frame_effect", "risk_version", "write_risk_area"]
+__all__ = ["Measure", "RiskRule", "cut_frame", "frame_effect", "risk_version", "write_risk_area"]
 
 Bools = npt.NDArray[np.bool_]
 #: Whether the rule holds, and whether it is known to, for the pixels of a block.
@@ -204,6 +206,71 @@ def frame_effect(risk_area: Path, frame: gpd.GeoDataFrame) -> pd.DataFrame:
         is_out=after < _LEAST_SHARE * wide.sum(axis=1).to_numpy(),
     )
     return effect
+
+
+def cut_frame(
+    risk_area: Path, frame: gpd.GeoDataFrame, effect: pd.DataFrame, *, version: str
+) -> gpd.GeoDataFrame:
+    """The frame without the land outside the risk area: another frame, of which none is drawn.
+
+    Parameters
+    ----------
+    frame : GeoDataFrame meeting `survey.types.FRAME`
+    effect : DataFrame
+        `frame_effect` of both.
+    version : str
+        `risk_version`; written beside every segment as `risk_area_version`.
+
+    Returns
+    -------
+    GeoDataFrame
+        Segments that do not fall out, cut along the edges of pixels, their `risk_ha` computed
+        anew (geodesic hectares) and `is_sampled` false; identity, stratum and district stay.
+
+    Raises
+    ------
+    GridError
+        No segment is left.
+    """
+    kept = frame.loc[~effect["is_out"].to_numpy()].copy()
+    if kept.empty:
+        raise GridError("no segment of the frame lies in the risk area; check its rules")
+    with open_raster(risk_area) as dataset:
+        grid = Grid.of(dataset, source=risk_area.name)
+        shapes = kept.geometry.to_crs(grid.crs)
+        outside = gpd.GeoSeries(
+            [_outside(dataset, grid, tuple(shape.bounds)) for shape in shapes],
+            index=kept.index, crs=grid.crs,
+        ).to_crs(frame.crs)  # fmt: skip
+    whole = kept.geometry.make_valid().to_numpy()
+    # Pixels leave lines and points where they touch a border.
+    cut = [_polygons(shape) for shape in shapely.difference(whole, outside.to_numpy())]
+    kept = kept.set_geometry(gpd.GeoSeries(cut, index=kept.index, crs=frame.crs))
+    return kept.assign(
+        risk_ha=geodesic_area_ha(kept.geometry.to_numpy(), frame.crs),
+        is_sampled=False,
+        risk_area_version=version,
+    )
+
+
+def _outside(
+    dataset: Any, grid: Grid, bounds: tuple[float, float, float, float]
+) -> shapely.Geometry:
+    """Land within bounds that is known to lie outside; beyond the raster nothing is known."""
+    block = grid.window_of(bounds)
+    if block is None:
+        return shapely.Polygon()
+    codes = read_block(dataset, block, indexes=1)
+    found = polygons(
+        codes, mask=codes == RISK_OUTSIDE,
+        transform=grid.transform * Affine.translation(block.col, block.row),
+    )  # fmt: skip
+    return shapely.union_all([shapely.geometry.shape(shape) for shape, _ in found])
+
+
+def _polygons(shape: shapely.Geometry) -> shapely.Geometry:
+    parts = shapely.get_parts(shapely.get_parts([shape]))
+    return shapely.union_all(parts[shapely.area(parts) > 0.0])
 
 
 def _judge(rule: RiskRule, grid: Grid, layers: Callable[[Path], gpd.GeoDataFrame]) -> _Judge:

@@ -85,12 +85,18 @@ def change(
 def risk(
     survey: Annotated[Path, typer.Argument(help="The round's survey.toml, or its folder.")],
     to: Annotated[Path, typer.Option("--to", help="Folder that receives the risk area.")],
+    cut: Annotated[
+        Path | None,
+        typer.Option("--frame", help="GeoPackage for the frame cut by it, to draw a new sample."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Write the risk area that a round declares, and say what it does to the frame."""
+    import pandas as pd
+
     from api.pipeline import round_risk_area
     from api.pipeline.features import round_features
-    from imagery.riskarea import frame_effect
+    from imagery.riskarea import cut_frame, frame_effect
     from survey.readers import read_districts, read_frame
     from survey.rounds import read_round
 
@@ -105,7 +111,9 @@ def risk(
             declared, scenes.grid, to, progress=lambda done, total: progress("Risk", done, total)
         )
     effect = frame_effect(path, frame)
-    _write_table(effect, to / "risk_segments.csv")
+    _write_table(effect.assign(risk_area_version=version), to / "risk_segments.csv")
+    if cut is not None:
+        _write_frame(cut_frame(path, frame, effect, version=version), districts, cut)
     sums = {
         by: effect.groupby(by).agg(
             segments=("segment_id", "size"), out=("is_out", "sum"),
@@ -114,6 +122,11 @@ def risk(
         )
         for by in ("stratum_id", "district_pcode")
     }  # fmt: skip
+    parts = [table.rename_axis("id").reset_index().assign(by=by) for by, table in sums.items()]
+    _write_table(
+        pd.concat(parts)[["by", *parts[0].columns[:-1]]].assign(risk_area_version=version),
+        to / "risk_effect.csv",
+    )
     sampled_out = effect.loc[effect["is_out"] & effect["is_sampled"], "segment_id"].tolist()
     if as_json:
         answer = {by: table.reset_index().to_dict("records") for by, table in sums.items()}
@@ -137,7 +150,9 @@ def risk(
             f"\n{len(sampled_out)} sampled segments fall out. This season's frame keeps them: a "
             "frame that is cut after the draw is another frame, and its sample must be drawn anew."
         )
-    typer.echo(f"\nSegment by segment: {to / 'risk_segments.csv'}")
+    typer.echo(f"\nThe same as a table: {to / 'risk_effect.csv'}; by segment: risk_segments.csv")
+    if cut is not None:
+        typer.echo(f"The frame cut by the risk area, no segment of it drawn yet: {cut}")
 
 
 def _shapes(zones: Path, id_column: str) -> gpd.GeoDataFrame:
@@ -151,6 +166,26 @@ def _shapes(zones: Path, id_column: str) -> gpd.GeoDataFrame:
             f"{', '.join(map(str, shapes.columns))}"
         )
     return shapes
+
+
+def _write_frame(frame: gpd.GeoDataFrame, districts: gpd.GeoDataFrame, to: Path) -> None:
+    """Write a frame that `adsurvey run` will take, or nothing."""
+    from pyogrio.errors import DataSourceError
+
+    from survey.errors import SurveyError
+    from survey.frame import check_frame
+
+    if to.suffix != ".gpkg":
+        raise typer.BadParameter(f"{to.name} must be a GeoPackage: name it frame.gpkg")
+    check_frame(frame, districts, source=to.name)
+    partial = to.with_name(f".{to.stem}.part.gpkg")
+    try:
+        frame.to_file(partial, layer="frame", driver="GPKG")
+        partial.replace(to)
+    except (OSError, DataSourceError) as error:
+        raise SurveyError(f"{to} cannot be written: {error}") from error
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _write_table(table: pd.DataFrame, to: Path) -> None:

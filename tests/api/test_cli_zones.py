@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from api.cli.command import app
 from imagery.catalog import read_scenes
+from survey.readers import read_districts, read_frame
 
 MINIATURE = Path(__file__).resolve().parents[2] / "sample_tiles" / "miniature"
 RISK = """
@@ -107,6 +108,25 @@ def test_the_risk_area_of_a_round_and_its_effect_on_the_frame(tmp_path: Path) ->
         rows = pd.DataFrame(answer[by])
         assert rows["before_ha"].sum() == pytest.approx(frame["risk_ha"].sum())
         assert 0.0 < rows["after_ha"].sum() < rows["before_ha"].sum()
+    effect = pd.read_csv(tmp_path / "risk" / "risk_effect.csv")
+    assert set(effect["risk_area_version"]) == {answer["version"]}
+    assert effect.loc[effect["by"] == "stratum_id", "before_ha"].sum() == pytest.approx(
+        frame["risk_ha"].sum()
+    )
+    said = run("risk", folder, "--to", tmp_path / "risk", "--frame", tmp_path / "cut.gpkg")
+    assert "no segment of it drawn yet" in said
+    # It is a frame, of as many hectares as the report says are left.
+    districts = read_districts(folder / "districts.gpkg", {})
+    cut = read_frame(tmp_path / "cut.gpkg", districts)
+    left = effect.loc[effect["by"] == "district_pcode"].set_index("id")["after_ha"]
+    found = cut.groupby("district_pcode")["risk_ha"].sum()
+    np.testing.assert_allclose(found, left[found.index], rtol=2e-3)
+    assert len(cut) == (effect["segments"] - effect["out"])[effect["by"] == "stratum_id"].sum()
+    assert not cut["is_sampled"].any()
+    bad = CliRunner().invoke(
+        app, ["risk", str(folder), "--to", str(tmp_path / "risk"), "--frame", "cut.shp"]
+    )
+    assert bad.exit_code == 2
     segments = pd.read_csv(tmp_path / "risk" / "risk_segments.csv")
     assert len(segments) == len(frame)
     # North of the middle of the rise nothing is left.

@@ -15,7 +15,14 @@ from pyproj import CRS
 from imagery.errors import GridError
 from imagery.grid import Grid
 from imagery.raster import is_valid_cog
-from imagery.riskarea import Measure, RiskRule, frame_effect, risk_version, write_risk_area
+from imagery.riskarea import (
+    Measure,
+    RiskRule,
+    cut_frame,
+    frame_effect,
+    risk_version,
+    write_risk_area,
+)
 
 X, Y = 500_000.0, 2_300_000.0
 GRID = Grid(crs=CRS.from_epsg(32647), transform=Affine(10, 0, X, 0, -10, Y), shape=(100, 200))
@@ -154,3 +161,41 @@ def test_the_effect_on_the_frame(tmp_path: Path) -> None:
     np.testing.assert_allclose(effect["after_ha"], [50.0, 50.0, 0.0], rtol=2e-3)
     np.testing.assert_allclose(effect["unknown_ha"], [25.0, 0.0, 0.0], rtol=2e-3)
     assert effect["is_out"].tolist() == [False, False, True]
+
+
+def test_a_frame_is_cut_along_pixels_and_keeps_unknown_land(tmp_path: Path) -> None:
+    codes = np.ones((100, 200), dtype=np.uint8)
+    codes[:, 100:] = 2
+    codes[:50, :50] = 0
+    risk = write(tmp_path / "risk.tif", codes, nodata=0)
+    # The last reaches 500 m beyond the raster to the south: nothing is known there.
+    shapes = [
+        shapely.box(X, Y - 1000, X + 500, Y), shapely.box(X + 500, Y - 1000, X + 1500, Y),
+        shapely.box(X + 1500, Y - 1000, X + 2000, Y), shapely.box(X + 1000, Y - 1500, X + 1400, Y),
+    ]  # fmt: skip
+    frame = gpd.GeoDataFrame(
+        {
+            "segment_id": ["S1", "S2", "S3", "S4"],
+            "stratum_id": ["high"] * 4,
+            "district_pcode": ["D1"] * 4,
+            "is_sampled": [True] * 4,
+            "risk_ha": [50.0, 100.0, 50.0, 60.0],
+        },
+        geometry=shapes,
+        crs="EPSG:32647",
+    )  # fmt: skip
+    effect = frame_effect(risk, frame)
+    cut = cut_frame(risk, frame, effect, version="1-abc").set_index("segment_id")
+    assert list(cut.index) == ["S1", "S2", "S4"]
+    assert cut.loc["S2"].geometry.equals(shapely.box(X + 500, Y - 1000, X + 1000, Y))
+    assert cut.loc["S4"].geometry.equals(shapely.box(X + 1000, Y - 1500, X + 1400, Y - 1000))
+    np.testing.assert_allclose(cut["risk_ha"], [50.0, 50.0, 20.0], rtol=2e-3)
+    after = effect.set_index("segment_id")["after_ha"]
+    np.testing.assert_allclose(cut["risk_ha"], after[cut.index], rtol=1e-4)
+    assert not cut["is_sampled"].any()
+    assert set(cut["risk_area_version"]) == {"1-abc"}
+    # In degrees the same land is left.
+    abroad = cut_frame(risk, frame.to_crs("EPSG:4326"), effect, version="1-abc")
+    np.testing.assert_allclose(abroad["risk_ha"], cut["risk_ha"], rtol=1e-4)
+    with pytest.raises(GridError, match="no segment of the frame lies in the risk area"):
+        cut_frame(risk, frame.iloc[[2]], effect.iloc[[2]], version="1")
