@@ -9,10 +9,10 @@ from datetime import date, timedelta
 
 from survey.errors import FormError
 
-__all__ = ["Question", "parse_date", "parse_number", "parse_point"]
+__all__ = ["Question", "is_cell_error", "parse_date", "parse_number", "parse_point"]
 
 _CODE = re.compile(r"[A-Za-z0-9_-]{2,40}")
-_CELL_ERROR = re.compile(r"#(REF!|N/A|VALUE!|NAME\?|DIV/0!|NUM!|NULL!)")
+_CELL_ERROR = re.compile(r"#(REF!|N/A|VALUE!|NAME\?|DIV/0!|NUM!|NULL!|SPILL!|CALC!|FIELD!)")
 #: Days that spreadsheets count from the end of 1899: from 1990 to 2100.
 _SERIAL = re.compile(r"[3-7]\d{4}(\.0+)?")
 
@@ -55,8 +55,13 @@ class Question:
             name, _, value = self.needs.partition("=")
             is_asked = not name or answers.get(name) == value
             return ("is empty", "fill it in") if is_asked else None
-        if _CELL_ERROR.fullmatch(answer):
+        if is_cell_error(answer):
             return "is the error of a formula", "correct the sheet and paste the values"
+        if answer.startswith("=") and self.kind != "text":
+            return (
+                "is a formula without its result",
+                "open and save the workbook in a spreadsheet program, or paste the values",
+            )
         try:
             self._check(answer)
         except FormError as error:
@@ -82,6 +87,8 @@ class Question:
             parse_point(answer)
         if self.kind in ("integer", "decimal"):
             number = parse_number(answer)
+            if self.kind == "integer" and self.name.endswith("_percent") and 0.0 < number < 1.0:
+                raise FormError(f"is a share; write the percent, {100.0 * number:g}")
             if self.kind == "integer" and number % 1.0:
                 raise FormError("is not a whole number; round it")
             if not self.low <= number <= self.high:
@@ -89,6 +96,11 @@ class Question:
                 if self.high < float("inf"):
                     limit = f"between {self.low:g} and {self.high:g}"
                 raise FormError(f"is out of range; it must be {limit}")
+
+
+def is_cell_error(answer: str) -> bool:
+    """Whether a cell holds what a spreadsheet shows where a formula failed, such as ``#N/A``."""
+    return bool(_CELL_ERROR.fullmatch(answer))
 
 
 def parse_number(answer: str) -> float:

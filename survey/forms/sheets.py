@@ -22,13 +22,23 @@ from defusedxml import DefusedXmlException
 from survey.errors import FormError
 from survey.forms.collecting import answer_text
 
-__all__ = ["MAX_ROWS", "Sheet", "csv_sheet", "packed_sheets", "table_name", "table_text"]
+__all__ = [
+    "MAX_ROWS",
+    "Sheet",
+    "archive_remarks",
+    "csv_sheet",
+    "packed_sheets",
+    "table_name",
+    "table_text",
+]
 
 MAX_ROWS = 200_000
 _MAX_UNPACKED = 200_000_000
 _MAX_MEMBERS = 500
 #: Lines above the header in which titles and group names are looked for.
 _HEADER_LINES = 6
+_HIDDEN = (b'hidden="1"', b'hidden="true"')
+_HIDDEN_SHEET = (b'state="hidden"', b'state="veryHidden"')
 _SEPARATOR = re.compile(r"\"?sep=(?P<mark>[,;\t])\"?[^\S\n]*\r?\n", re.IGNORECASE)
 
 
@@ -60,7 +70,10 @@ def csv_sheet(data: bytes, is_header: Callable[[list[str]], bool], name: str = "
     FormError
         Not text or not CSV.
     """
-    _, text, delimiter = table_text(data)
+    try:
+        _, text, delimiter = table_text(data)
+    except FormError as error:
+        raise FormError(f"file {name} in it {error}" if name else str(error)) from error
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
 
     def rows() -> Iterator[list[str]]:
@@ -149,13 +162,37 @@ def packed_sheets(data: bytes, is_header: Callable[[list[str]], bool]) -> list[S
         ) from error
 
 
+def archive_remarks(data: bytes) -> list[str]:
+    """What nobody may have meant in a workbook or an archive that can be read.
+
+    Returns
+    -------
+    list of str
+        Each ``problem; remedy``.
+    """
+    with zipfile.ZipFile(io.BytesIO(data)) as packed:
+        names = packed.namelist()
+        if "xl/workbook.xml" in names:
+            sheets = [name for name in names if name.startswith("xl/worksheets/")]
+            is_hidden = _holds(packed, "xl/workbook.xml", _HIDDEN_SHEET) or any(
+                _holds(packed, name, _HIDDEN) for name in sheets
+            )
+            told = "has hidden sheets, rows or columns, which were read like all others; "
+            return [f"{told}show them and look whether they are meant"] if is_hidden else []
+        others = [name for name in names if not name.lower().endswith((".csv", "/"))]
+    if not others:
+        return []
+    told = f"holds other files than tables ({len(others)}), which were not read; "
+    return [f"{told}pictures come with the phone's submission"]
+
+
 def _holds(packed: zipfile.ZipFile, name: str, marks: tuple[bytes, ...]) -> bool:
     with packed.open(name) as part:
         end = b""
         while chunk := part.read(1 << 20):
             if any(mark in end + chunk for mark in marks):
                 return True
-            end = chunk[-8:]
+            end = chunk[-32:]
     return False
 
 
@@ -245,13 +282,17 @@ def _decode(data: bytes) -> str:
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         encoding = "utf-16"
     elif b"\x00" in data:
-        raise FormError("is neither XML nor text; send XForm XML or CSV")
+        raise FormError(
+            "holds zero bytes, so it is UTF-16 without its mark, or no text; save it as "
+            "'CSV UTF-8'"
+        )
     else:
         encoding = "utf-8-sig"
     try:
         return data.decode(encoding)
     except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
         raise FormError(
-            f"is not UTF-8 text (byte {error.start}); save it as 'CSV UTF-8', a guess could "
-            "change names"
+            f"is not UTF-8 text (line {line}, byte {error.start}); save it as 'CSV UTF-8', a "
+            "guess could change names"
         ) from error

@@ -11,7 +11,9 @@ from survey.forms.decoders import read_json, read_xml
 from survey.forms.encryption import plain_version
 from survey.forms.mapping import TableMapping
 from survey.forms.questionnaires import QUESTIONS, VERSIONS
+from survey.forms.questions import is_cell_error
 from survey.forms.records import ParsedFile, Problem, Submission, entry_places, repeat_of
+from survey.forms.sheets import archive_remarks
 from survey.forms.tables import Found, read_sheets, sheets_of
 from survey.forms.training import real_version
 
@@ -88,9 +90,11 @@ def parse_submissions(
     return ParsedFile(submissions=submissions, problems=tuple(problems), places=places)
 
 
+_OLD_OFFICE = b"\xd0\xcf\x11\xe0"
+_LOCKED = "EncryptedPackage".encode("utf-16-le")
 #: What some files are by their first bytes, and what to do instead.
 _STRANGE = (
-    (b"\xd0\xcf\x11\xe0", "is an old Excel workbook (.xls)", "save it as .xlsx"),
+    (_OLD_OFFICE, "is an old Excel workbook (.xls)", "save it as .xlsx"),
     (b"%PDF", "is a PDF", "send the table from which it was printed"),
     (b"\xff\xd8\xff", "is a photo", "photos come with the phone's submission"),
     (b"\x89PNG", "is a picture", "send the table, not a picture of it"),
@@ -118,6 +122,8 @@ def read_rows(
     FormError, ConfigError
         The file cannot be read, or is not what the mapping says.
     """
+    if data.startswith(_OLD_OFFICE) and _LOCKED in data:
+        raise FormError("is protected by a password; save it without one")
     for mark, problem, remedy in _STRANGE:
         if data.startswith(mark):
             raise FormError(f"{problem}; {remedy}")
@@ -127,8 +133,11 @@ def read_rows(
     if start[:1] in (b"{", b"["):
         rows = read_json(name, data, mapping)
         return [Found(sheet="", row=row, submission=found) for row, found in rows]
-    sheets = sheets_of(data, mapping)
-    return list(read_sheets(name, sheets, mapping, [] if remarks is None else remarks))
+    told = [] if remarks is None else remarks
+    found = list(read_sheets(name, sheets_of(data, mapping), mapping, told))
+    if remarks is not None and start == b"PK\x03\x04":
+        told += archive_remarks(data)
+    return found
 
 
 def submission_problems(
@@ -169,6 +178,13 @@ def submission_problems(
             submission.instance_id,
             "is empty or too long",
             "every submission needs the identifier that the form app gave it",
+        )
+    elif is_cell_error(submission.instance_id):
+        yield fault(
+            "instanceID",
+            submission.instance_id,
+            "is the error of a formula",
+            "correct the sheet and paste the values",
         )
     if not is_known:
         return

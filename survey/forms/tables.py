@@ -144,6 +144,8 @@ def read_sheets(
     if not mains:
         if mapping is not None:
             mapping.check(tables[0].sheet.header)
+        if not any(table.header for table in tables):
+            raise FormError("holds no row; send the file that was filled")
         raise FormError(
             f"has no instanceID column ({_columns_of(tables)}); export it with the instanceID, or "
             "give every row one"

@@ -79,7 +79,7 @@ def test_submissions_of_every_sheet_are_taken_and_a_fault_names_its_sheet() -> N
         ({"visit_date": "2569-02-03"}, "write the year 2026 for 2569"),
         ({"poppy_area": "#REF!"}, "is the error of a formula"),
         ({"poppy_area": "#DIV/0!"}, "is the error of a formula"),
-        ({"poppy_area": "=A1*2"}, "is not a number"),
+        ({"poppy_area": "=A1*2"}, "is a formula without its result"),
         ({"segment_id": "#N/A"}, "is the error of a formula"),
         ({"segment_point": "97.5 20.5 900 8"}, "latitude and longitude exchanged"),
     ],
@@ -121,7 +121,7 @@ def archive(**members: bytes) -> bytes:
         (archive(photo__jpg=b"x"), "is an archive without CSV"),
         (archive(visits__csv=b"a,b\n1,2\n"), "has no instanceID column"),
         (archive(visits__csv=csv_with())[:200], "is cut off or damaged"),
-        (workbook({"empty": []}), "has no instanceID column"),
+        (workbook({"empty": []}), "holds no row"),
     ],
 )
 def test_files_of_another_kind_are_named_as_what_they_are(data: bytes, part: str) -> None:
@@ -135,3 +135,71 @@ def test_archives_that_unpack_to_far_more_than_they_weigh_are_not_unpacked() -> 
     assert "unpacks to 201 MB" in told(bomb)[0]
     many = archive(**{f"t{number}__csv": b"x" for number in range(501)})
     assert "in 501 parts" in told(many)[0]
+
+
+def hidden(what: str) -> bytes:
+    book = openpyxl.Workbook()
+    sheet = book.active
+    assert sheet is not None
+    for row in (list(VISIT), list(VISIT.values()), [*(VISIT | {"instanceID": "uuid:2"}).values()]):
+        sheet.append(row)
+    if what == "row":
+        sheet.auto_filter.ref = "A1:H3"
+        sheet.row_dimensions[3].hidden = True
+    elif what == "column":
+        sheet.column_dimensions["G"].hidden = True
+    elif what == "sheet":
+        book.create_sheet("old").sheet_state = "hidden"
+    out = io.BytesIO()
+    book.save(out)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("what", ["row", "column", "sheet"])
+def test_what_is_hidden_is_read_and_told(what: str) -> None:
+    parsed = parse_submissions("f.xlsx", hidden(what))
+    assert len(parsed.submissions) == 2
+    assert [p.problem for p in parsed.problems if "hidden" in p.problem] == [
+        "has hidden sheets, rows or columns, which were read like all others"
+    ]
+    assert not any(problem.is_refused for problem in parsed.problems)
+    assert told(hidden("nothing")) == []
+
+
+def test_pictures_in_an_export_are_told_to_be_left_out() -> None:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as packed:
+        packed.writestr("segment_visit.csv", csv_with())
+        packed.writestr("media/a.jpg", b"picture")
+    (remark,) = told(out.getvalue())
+    assert "other files than tables (1), which were not read; pictures come with" in remark
+
+
+def test_a_damaged_table_of_an_export_is_named() -> None:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as packed:
+        packed.writestr("segment_visit.csv", csv_with() + "caf\xe9".encode("cp1252"))
+    (problem,) = told(out.getvalue())
+    assert "file segment_visit in it is not UTF-8 text (line 3, byte " in problem
+
+
+@pytest.mark.parametrize(
+    ("answer", "problem"),
+    [
+        ({"instanceID": "#REF!"}, "instanceID '#REF!' is the error of a formula; correct"),
+        ({"poppy_area": "=1+0.3"}, "is a formula without its result; open and save"),
+        ({"observed_percent": "0.8"}, "'0.8' is a share; write the percent, 80"),
+        ({"observed_percent": "80.5"}, "is not a whole number"),
+    ],
+)
+def test_cells_that_are_no_answers_are_named_for_what_they_are(
+    answer: dict[str, str], problem: str
+) -> None:
+    (only,) = told(csv_with(**answer))
+    assert problem in only
+
+
+def test_an_empty_workbook_and_a_locked_one_say_so() -> None:
+    assert "holds no row" in told(workbook({"a": []}))[0]
+    locked = b"\xd0\xcf\x11\xe0" + bytes(500) + "EncryptedPackage".encode("utf-16-le")
+    assert "protected by a password; save it without one" in told(locked)[0]

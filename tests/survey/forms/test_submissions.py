@@ -96,7 +96,7 @@ def test_csv_dialects_read_alike_and_equal_the_xml(mark: str, encoding: str, col
         ("visit_date", "03/02/2026", "2026-02-28"),
         ("visit_date", "1026-02-03", "plausible"),
         ("segment_id", "../../etc/passwd", "letters"),
-        ("segment_id", "=HYPERLINK(1)", "letters"),
+        ("segment_id", "=HYPERLINK(1)", "paste the values"),
     ],
 )
 def test_a_wrong_answer_is_named_with_its_remedy(name: str, value: str, told: str) -> None:
@@ -157,8 +157,8 @@ EXTERNAL = b"""<!DOCTYPE d [<!ENTITY x SYSTEM "file:///etc/passwd">]>
         (EXTERNAL, "DTD or entities"),
         (b"<data><a>", "not complete XML"),
         (b'<?xml version="1.0" encoding="none"?><data/>', "XML"),
-        (b"\x00\x01\x02", "neither XML nor text"),
-        (b"a,b\x00\n1,2", "neither XML nor text"),
+        (b"\x00\x01\x02", "holds zero bytes"),
+        (b"a,b\x00\n1,2", "holds zero bytes"),
         (b"instanceID,n\n1,caf\xe9\n", "save it as 'CSV UTF-8'"),
         (b"instanceID,instanceID\n1,2\n", "keep one of them"),
         (b"", "is empty"),
