@@ -11,7 +11,13 @@ import pandas as pd
 from survey.disclosure import small_respondent_cells
 from survey.estimation import MeanEstimate, mean_by_cluster, share_by_cluster
 
-__all__ = ["INDICATORS", "Indicator", "farmer_indicators", "project_indicators"]
+__all__ = [
+    "INDICATORS",
+    "PROJECT_COLUMNS",
+    "Indicator",
+    "farmer_indicators",
+    "project_indicators",
+]
 
 _NO_INTERVAL = "mean of a convenience sample: no design-based interval"
 
@@ -33,6 +39,27 @@ class Indicator:
     column: str
 
 
+#: Columns of a table of projects, in order. They are published: nothing finer belongs here.
+PROJECT_COLUMNS = (
+    "project_id",
+    "project_name",
+    "district_pcodes",
+    "start_year",
+    "indicator_code",
+    "unit",
+    "direction",
+    "baseline_value",
+    "baseline_year",
+    "target_value",
+    "latest_value",
+    "latest_ci_low",
+    "latest_ci_high",
+    "latest_year",
+    "n_respondents",
+    "n_villages",
+    "method",
+    "disclosure",
+)
 INDICATORS = (
     Indicator(code="poppy_household_share", unit="share", column="grows_poppy"),
     Indicator(code="annual_income_usd", unit="USD/year", column="annual_income_usd"),
@@ -161,28 +188,9 @@ def project_indicators(
     table["method"] = table["method"].fillna("not measured this year")
     table["disclosure"] = table["disclosure"].fillna("")
     table["district_pcodes"] = [_joined(codes) for codes in table["district_pcodes"]]
-    return table[
-        [
-            "project_id",
-            "project_name",
-            "district_pcodes",
-            "start_year",
-            "indicator_code",
-            "unit",
-            "direction",
-            "baseline_value",
-            "baseline_year",
-            "target_value",
-            "latest_value",
-            "latest_ci_low",
-            "latest_ci_high",
-            "latest_year",
-            "n_respondents",
-            "n_villages",
-            "method",
-            "disclosure",
-        ]
-    ].sort_values(["project_id", "indicator_code"], ignore_index=True)
+    return table[list(PROJECT_COLUMNS)].sort_values(
+        ["project_id", "indicator_code"], ignore_index=True
+    )
 
 
 def _joined(codes: Iterable[str]) -> str:

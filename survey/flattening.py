@@ -23,6 +23,7 @@ from survey.forms.durable import store_lock
 from survey.forms.located import Locator
 from survey.forms.typed import COLUMNS, POINT_COLUMNS, Cell, typed_rows
 from survey.review import ReviewLog
+from survey.spreadsheets import spreadsheet_text
 
 __all__ = ["FlatTable", "csv_text", "flatten_store"]
 
@@ -43,15 +44,10 @@ class FlatTable:
 
 
 def csv_text(cell: Cell) -> str:
-    """A cell of a CSV file, which no spreadsheet program runs as a formula.
-
-    Text that begins like one gets an apostrophe in front; numbers stay as they are.
-    """
+    """A cell of a CSV file, which no spreadsheet program runs as a formula."""
     if cell is None:
         return ""
-    if isinstance(cell, str):
-        return f"'{cell}" if cell[:1] in ("=", "+", "-", "@", "\t", "\r") else cell
-    return repr(cell)
+    return str(spreadsheet_text(cell)) if isinstance(cell, str) else repr(cell)
 
 
 def flatten_store(

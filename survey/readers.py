@@ -16,6 +16,7 @@ import shapely
 from survey.areas import M2_PER_HA, geodesic_area_ha
 from survey.errors import DuplicateIdError, GeometryError, SurveyError, TableError
 from survey.frame import check_districts, check_frame
+from survey.spreadsheets import as_written
 from survey.types import BASELINES, DISTRICTS, PROJECTS
 
 __all__ = [
@@ -249,8 +250,9 @@ def read_csv(path: Path) -> pd.DataFrame:
         raise TableError(
             f"{path.name} cannot be read as CSV in UTF-8 ({error}); save it as 'CSV UTF-8'"
         ) from error
-    names = table.iloc[0].fillna("").str.strip()
-    rows = table.iloc[1:].reset_index(drop=True).fillna("")
+    table = as_written(table.fillna(""))
+    names = table.iloc[0].str.strip()
+    rows = table.iloc[1:].reset_index(drop=True)
     filled = np.flatnonzero((rows != "").any(axis=1))
     rows = rows.iloc[: int(filled[-1]) + 1 if filled.size else 0]
     nameless = (names == "").to_numpy()

@@ -147,10 +147,10 @@ def _weights(path: Path) -> Mapping[str, float]:
 
 def _write(table: pd.DataFrame, to: Path, *, is_private: bool) -> None:
     from survey.errors import SurveyError
+    from survey.spreadsheets import spreadsheet_table
 
     if to.suffix.lower() == ".csv":
-        # What begins like a formula is text: a spreadsheet must not run a code of a form.
-        content = table.map(_as_text).to_csv(index=False, lineterminator="\n")
+        content = spreadsheet_table(table).to_csv(index=False, lineterminator="\n")
     else:
         content = json.dumps(json.loads(table.to_json(orient="records")), indent=1) + "\n"
     try:
@@ -161,11 +161,6 @@ def _write(table: pd.DataFrame, to: Path, *, is_private: bool) -> None:
     except OSError as error:
         raise SurveyError(f"{to} cannot be written: {error.strerror}") from error
     typer.echo(f"{len(table)} rows in {to}")
-
-
-def _as_text(value: object) -> object:
-    is_risky = isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r"))
-    return f"'{value}" if is_risky else value
 
 
 def _print(table: pd.DataFrame) -> None:

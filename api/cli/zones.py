@@ -190,8 +190,9 @@ def _write_frame(frame: gpd.GeoDataFrame, districts: gpd.GeoDataFrame, to: Path)
 
 def _write_table(table: pd.DataFrame, to: Path) -> None:
     from survey.errors import SurveyError
+    from survey.spreadsheets import spreadsheet_table
 
     try:
-        table.to_csv(to, index=False)
+        spreadsheet_table(table).to_csv(to, index=False)
     except OSError as error:
         raise SurveyError(f"{to} cannot be written: {error.strerror}") from error

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from api.errors import RunFolderError
+from survey.baselines import PROJECT_COLUMNS
 
 __all__ = ["DISTRICT_COLUMNS", "PROJECT_COLUMNS", "TOTAL_COLUMNS", "require_emptied"]
 
@@ -50,26 +51,6 @@ TOTAL_COLUMNS: tuple[str, ...] = (
     "domain_id",
     "domain_name",
     *_FIGURE,
-)
-PROJECT_COLUMNS: tuple[str, ...] = (
-    "project_id",
-    "project_name",
-    "district_pcodes",
-    "start_year",
-    "indicator_code",
-    "unit",
-    "direction",
-    "baseline_value",
-    "baseline_year",
-    "target_value",
-    "latest_value",
-    "latest_ci_low",
-    "latest_ci_high",
-    "latest_year",
-    "n_respondents",
-    "n_villages",
-    "method",
-    "disclosure",
 )
 _TELLING_FIGURE = ("value_ha", "se_ha", "ci_low_ha", "ci_high_ha", "cv")
 _TELLING: Mapping[str, Sequence[str]] = {

@@ -23,6 +23,7 @@ from survey.estimation import (
     fill_covariate,
 )
 from survey.rounds import Round
+from survey.spreadsheets import spreadsheet_table
 from survey.types import Crop, Note
 
 __all__ = ["estimate_crops", "method_version_of", "reference_sample", "segment_frame"]
@@ -79,7 +80,9 @@ def estimate_crops(
                     which=tuple(frame.segment_id[filled].tolist()),
                 )
             )
-    pd.concat(comparison).to_csv(restricted / "estimates_by_method.csv", index=False)
+    spreadsheet_table(pd.concat(comparison)).to_csv(
+        restricted / "estimates_by_method.csv", index=False
+    )
     return estimates, tuple(notes)
 
 

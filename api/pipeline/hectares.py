@@ -18,6 +18,7 @@ from imagery.training import CANDIDATES, fit_crop_model
 from imagery.workers import cores
 from imagery.zonal import class_hectares, training_pixels
 from survey.rounds import Round
+from survey.spreadsheets import spreadsheet_table
 from survey.types import SEGMENT_MAP, Crop
 
 __all__ = ["Progress", "classify", "map_hectares", "segment_map_table", "train"]
@@ -48,9 +49,8 @@ def map_hectares(
     progress("Measuring", 1, 2)
     per_district = class_hectares(class_map, inputs.districts, "district_pcode", method="centre")
     names = {UNOBSERVED: "unobserved", **class_names(class_map)}
-    per_district.assign(class_name=per_district["class_code"].map(names)).to_csv(
-        restricted / "district_map.csv", index=False
-    )
+    per_district = per_district.assign(class_name=per_district["class_code"].map(names))
+    spreadsheet_table(per_district).to_csv(restricted / "district_map.csv", index=False)
     progress("Measuring", 2, 2)
     return per_segment, model
 

@@ -15,6 +15,7 @@ from api.maps import MapTitle, district_map
 from api.pipeline.inputs import Inputs
 from survey.baselines import farmer_indicators, project_indicators
 from survey.rounds import Round
+from survey.spreadsheets import spreadsheet_table
 
 __all__ = ["write_publish"]
 
@@ -144,10 +145,4 @@ def _withheld(table: pd.DataFrame, reason: str) -> pd.DataFrame:
 
 
 def _write_csv(table: pd.DataFrame, path: Path) -> None:
-    """CSV that a spreadsheet opens as text: a leading = + - @ would run as a formula."""
-    safe = table.copy()
-    for column in safe.select_dtypes(include=["object", "string"]).columns:
-        text = safe[column].astype("string")
-        risky = text.str.match(r"^[=+\-@\t\r]", na=False)
-        safe[column] = text.mask(risky, "'" + text)
-    safe.to_csv(path, index=False, encoding="utf-8")
+    spreadsheet_table(table).to_csv(path, index=False, encoding="utf-8")

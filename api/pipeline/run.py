@@ -22,6 +22,7 @@ from survey.estimation import Thresholds
 from survey.forms import SubmissionStore
 from survey.forms.durable import store_lock
 from survey.rounds import Round
+from survey.spreadsheets import spreadsheet_table
 from survey.types import ESTIMATES, Note
 
 __all__ = ["RunResult", "run_round"]
@@ -98,7 +99,7 @@ def _run(
     keep = declared.output_folder.with_name(f".{declared.output_folder.name}-windows")
     hectares, model = map_hectares(declared, inputs, restricted, progress, keep=keep)
     segment_map = segment_map_table(hectares, model, declared.survey.crops)
-    segment_map.to_csv(restricted / "segment_map.csv", index=False)
+    spreadsheet_table(segment_map).to_csv(restricted / "segment_map.csv", index=False)
     unobserved = unobserved_shares(inputs.frame, segment_map)
 
     progress("Estimating", 0, 1)
@@ -111,8 +112,8 @@ def _run(
             method_version={crop: method_version_of(declared, crop) for crop in estimates},
         )
     )
-    table.to_csv(restricted / "estimates.csv", index=False)
-    inputs.reference.to_csv(restricted / "reference.csv", index=False)
+    spreadsheet_table(table).to_csv(restricted / "estimates.csv", index=False)
+    spreadsheet_table(inputs.reference).to_csv(restricted / "reference.csv", index=False)
     inputs.frame.to_file(restricted / "segments.gpkg", layer="segments", driver="GPKG")
     progress("Estimating", 1, 1)
 
