@@ -6,9 +6,11 @@
 
 The interval rule was chosen on the populations of ``choose`` and is checked on those of
 ``validate``, which come from another generator (field sizes, clustering, map, districts). Each
-cell draws `runs` stratified samples from 4 populations. Prints one Markdown table for
-districts and one for provinces, and the properties of the populations. ``--models`` compares
-what the ladder may give a district with fewer than 10 segments, on the same draws.
+cell draws `runs` stratified samples from 4 populations. Prints the properties of the
+populations, one Markdown table for districts, one for provinces and one for the country, and how
+often the ladder's figures carry the warning that they can cover less than they state.
+``--level`` leaves levels out without changing the draws. ``--models`` compares what the ladder
+may give a district with fewer than 10 segments, on the same draws.
 """
 
 from __future__ import annotations
@@ -17,7 +19,9 @@ import argparse
 import contextlib
 import json
 import math
+import re
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -39,6 +43,8 @@ POPULATIONS = 4
 PER_DISTRICT = 400
 BLOCK = 20
 INTERVALS = ("normal", "t_design", "default")
+LEVELS = ("district", "province", "country")
+WARNING = re.compile("covers? less than (it|they) states?")
 
 
 @dataclass(frozen=True)
@@ -133,7 +139,7 @@ class Tally:
     def __init__(self) -> None:
         self.n = self.zero = self.negative = self.negative_limit = 0
         self.error = self.square = self.truth = self.cv = 0.0
-        self.n_cv = 0
+        self.n_cv = self.warned = self.missed_warned = 0
         self.miss = {kind: [0, 0] for kind in INTERVALS}
         self.length = dict.fromkeys(INTERVALS, 0.0)
 
@@ -155,6 +161,11 @@ class Tally:
         self.miss[kind][1] += truth < low - 1e-9
         self.length[kind] += high - low
 
+    def warning(self, truth: float, low: float, high: float) -> None:
+        """Count a figure with the warning, and whether its interval misses."""
+        self.warned += 1
+        self.missed_warned += not low - 1e-9 <= truth <= high + 1e-9
+
     def row(self) -> dict[str, float]:
         """Figures relative to the mean truth."""
         n = max(self.n, 1)
@@ -167,6 +178,10 @@ class Tally:
             "zero": self.zero / n,
             "negative": self.negative / n,
             "negative_limit": self.negative_limit / n,
+            "warned": self.warned / n,
+            "warned_coverage": 1.0 - self.missed_warned / max(self.warned, 1),
+            "silent_coverage": 1.0
+            - (sum(self.miss["default"]) - self.missed_warned) / max(self.n - self.warned, 1),
         }
         for kind in INTERVALS:
             above, below = self.miss[kind]
@@ -257,16 +272,27 @@ def one_draw(pop, masks, truths, target, rng, tallies, rule):
         tally.interval("default", truth, estimate.ci_low_ha, estimate.ci_high_ha)
     ladder = Ladder(frame, sample, "regression", rule)
     for key, mask in masks.items():
-        estimate = ladder.domain(mask, key[1], key[0])
+        if key[0] == "country":
+            provinces = {
+                str(g): ladder.domain(frame.group == g, str(g), "province")
+                for g in np.unique(frame.group)
+            }
+            if not all(math.isfinite(p.value_ha) for p in provinces.values()):
+                continue  # a country without one of its provinces is another quantity
+            estimate = ladder.country(provinces)
+        else:
+            estimate = ladder.domain(mask, key[1], key[0])
         if math.isfinite(estimate.value_ha):
             add_default(tallies, key, "ladder", truths[key], estimate)
     # One district in turn loses its sampled segments: what the synthetic figure is worth.
     left_out = rng.choice(np.unique(frame.domain))
     keep = frame.domain[sample.index] != left_out
+    key = ("district", str(left_out))
+    if key not in masks:
+        return
     ladder = Ladder(
         frame, Sample(index=sample.index[keep], y_ha=sample.y_ha[keep]), "regression", rule
     )
-    key = ("district", str(left_out))
     estimate = ladder.synthetic(masks[key], "")
     if estimate is not None:
         add_default(tallies, key, "synthetic, unsampled", truths[key], estimate)
@@ -303,6 +329,8 @@ def add_default(tallies, key, name, truth, estimate) -> None:
     raw = estimate.value_ha
     tally.add(truth, raw, raw, estimate.n_positive == 0 and raw == 0.0, estimate.cv)
     tally.interval("default", truth, estimate.ci_low_ha, estimate.ci_high_ha)
+    if WARNING.search(estimate.why):
+        tally.warning(truth, estimate.ci_low_ha, estimate.ci_high_ha)
 
 
 def cell(
@@ -314,6 +342,7 @@ def cell(
     *,
     models: bool = False,
     whole_share: float | None = None,
+    levels: Sequence[str] = LEVELS,
 ):
     tallies: dict[tuple[str, str], Tally] = {}
     rule = LadderRule(small_area_draws=300)
@@ -325,6 +354,8 @@ def cell(
         masks = {("district", str(d)): frame.domain == d for d in np.unique(frame.domain)} | {
             ("province", str(g)): frame.group == g for g in np.unique(frame.group)
         }
+        masks["country", "country"] = np.ones(frame.size, dtype=np.bool_)
+        masks = {key: mask for key, mask in masks.items() if key[0] in levels}
         truths = {key: float(pop.truth_ha[mask].sum()) for key, mask in masks.items()}
         for _ in range(runs // POPULATIONS):
             one(pop, masks, truths, target, rng, tallies, rule)
@@ -385,6 +416,19 @@ def line(prevalence: float, target: int, name: str, row: dict[str, float]) -> st
     )
 
 
+WARNINGS = (
+    "| level | positive | n/district | share warned | coverage, warned | coverage, not warned |\n"
+    "|---|---|---|---|---|---|"
+)
+
+
+def warned(level: str, prevalence: float, target: int, row: dict[str, float]) -> str:
+    share = row["warned"]
+    with_it = f"{row['warned_coverage']:.3f}" if share > 0.0 else "-"
+    without = f"{row['silent_coverage']:.3f}" if share < 1.0 else "-"
+    return f"| {level} | {prevalence:.0%} | {target} | {share:.2f} | {with_it} | {without} |"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=2000)
@@ -394,6 +438,7 @@ def main() -> None:
     parser.add_argument(
         "--whole", type=float, help="units hold all crop or none; this share is misread"
     )
+    parser.add_argument("--level", choices=LEVELS, nargs="+", default=list(LEVELS))
     parser.add_argument("--positive", type=float, nargs="+", default=list(PREVALENCES))
     parser.add_argument("--size", type=int, nargs="+", default=list(SIZES))
     parser.add_argument("--out", type=Path, help="JSON file for the figures")
@@ -410,16 +455,22 @@ def main() -> None:
             seed,
             models=arguments.models,
             whole_share=arguments.whole,
+            levels=arguments.level,
         )
         for prevalence in arguments.positive
         for target in arguments.size
     }
-    for level in ("district", "province"):
+    for level in arguments.level:
         print(f"\n### {level}\n\n{HEADER}")
         for (prevalence, target), rows in results.items():
             for (row_level, name), row in rows.items():
                 if row_level == level:
                     print(line(prevalence, target, name, row))
+    print(f"\n### warnings of the ladder\n\n{WARNINGS}")
+    for level in arguments.level:
+        for (prevalence, target), rows in results.items():
+            if (level, "ladder") in rows:
+                print(warned(level, prevalence, target, rows[level, "ladder"]))
     if arguments.out:
         flat = [
             {"prevalence": p, "n": t, "level": level, "estimator": name, **row}

@@ -1,9 +1,9 @@
 """Small-area models: how long they take, and how well they do on zero-inflated districts.
 
     python benchmarks/small_area.py speed
-    python benchmarks/small_area.py simulate --runs 250 --set choose
-    python benchmarks/small_area.py simulate --runs 250 --set validate
-    python benchmarks/small_area.py simulate --runs 250 --set confirm
+    python benchmarks/small_area.py simulate --runs 2000 --set choose
+    python benchmarks/small_area.py simulate --runs 2000 --set validate
+    python benchmarks/small_area.py simulate --runs 2000 --set confirm
 
 ``speed`` fits Fay-Herriot and Battese-Harter-Fuller for 330 districts with 200 bootstrap
 replicates. ``simulate`` draws a new population of 60 districts and one sample from it in every
@@ -41,6 +41,7 @@ SEGMENTS = 120
 LEVEL = 0.95
 KINDS = ("choose", "validate", "confirm")
 Z = 1.959963984540054
+EACH = 50  # runs between two writes of what was kept
 
 
 @dataclass(frozen=True)
@@ -196,8 +197,37 @@ def one_run(
     return out
 
 
+def runs_of(
+    runs: int, kind: str, prevalence: float, seed: int, n_bootstrap: int, keep: Path | None
+) -> dict[str, np.ndarray]:
+    """Figures (runs, figures, districts) by method; goes on where a stopped one was kept.
+
+    Every run has a generator of its own, so what was kept is what would be drawn again.
+    """
+    name = f"{kind}-{prevalence}-{seed}-{n_bootstrap}.npz"
+    collected: dict[str, list[np.ndarray]] = {}
+    if keep is not None and (keep / name).exists():
+        with np.load(keep / name) as kept:
+            collected = {method: list(kept[method][:runs]) for method in kept.files}
+    done = len(collected.get("truth", ()))
+    for run in range(done, runs):
+        rng = np.random.default_rng([seed, run, int(1e4 * prevalence), KINDS.index(kind)])
+        for method, arrays in one_run(rng, prevalence, kind, n_bootstrap).items():
+            collected.setdefault(method, []).append(np.array(arrays))
+        if keep is not None and ((run + 1) % EACH == 0 or run + 1 == runs):
+            partial = keep / f".{name}"
+            np.savez(partial, **{method: np.array(rows) for method, rows in collected.items()})
+            partial.rename(keep / name)
+    return {method: np.array(rows) for method, rows in collected.items()}
+
+
 def simulate(
-    runs: int, kind: str, prevalences: tuple[float, ...], seed: int, n_bootstrap: int
+    runs: int,
+    kind: str,
+    prevalences: tuple[float, ...],
+    seed: int,
+    n_bootstrap: int,
+    keep: Path | None = None,
 ) -> None:
     group = np.resize(SIZES, DISTRICTS)
     print(f"set {kind}, {runs} runs a prevalence, seed {seed}\n")
@@ -208,14 +238,10 @@ def simulate(
     print("|" + "---|" * 13)
     for prevalence in prevalences:
         started = time.perf_counter()
-        collected: dict[str, list[tuple[np.ndarray, ...]]] = {}
-        for run in range(runs):
-            rng = np.random.default_rng([seed, run, int(1e4 * prevalence), KINDS.index(kind)])
-            for method, arrays in one_run(rng, prevalence, kind, n_bootstrap).items():
-                collected.setdefault(method, []).append(arrays)
-        truth = np.array([row[0] for row in collected.pop("truth")])
+        collected = runs_of(runs, kind, prevalence, seed, n_bootstrap, keep)
+        truth = collected.pop("truth")[:, 0]
         for method, results in collected.items():
-            value, low, high, mse = (np.array([r[at] for r in results]) for at in range(4))
+            value, low, high, mse = results.transpose(1, 0, 2)
             for k in SIZES:
                 cell = group == k
                 ok = np.isfinite(value[:, cell]).all(axis=1)
@@ -378,14 +404,24 @@ def main() -> None:
     simulation.add_argument(
         "--bootstrap", type=int, default=0, help="replicates for the MSE of two-part linear"
     )
+    simulation.add_argument(
+        "--keep", type=Path, help="folder in which finished runs are kept, to go on from there"
+    )
     timing = verbs.add_parser("speed")
     timing.add_argument("--bootstrap", type=int, default=200)
     given = parser.parse_args()
     if given.verb == "speed":
         speed(given.bootstrap)
         return
+    if given.keep is not None:
+        given.keep.mkdir(parents=True, exist_ok=True)
     simulate(
-        given.runs, given.set, tuple(given.prevalence or PREVALENCES), given.seed, given.bootstrap
+        given.runs,
+        given.set,
+        tuple(given.prevalence or PREVALENCES),
+        given.seed,
+        given.bootstrap,
+        given.keep,
     )
 
 

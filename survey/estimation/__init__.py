@@ -38,6 +38,7 @@ from survey.estimation.domains import (
     comparability_label,
     estimate_by_methods,
     estimate_ladder,
+    version_of,
 )
 from survey.estimation.means import (
     MeanEstimate,
@@ -63,7 +64,12 @@ from survey.estimation.production import (
     production_draws,
     shared_yield_covariance,
 )
-from survey.estimation.reliability import Thresholds, reliability_of
+from survey.estimation.reliability import (
+    Thresholds,
+    reliability_of,
+    reliability_of_change,
+    reliability_of_figure,
+)
 from survey.estimation.replication import (
     Replicates,
     bootstrap_domain_totals,
@@ -133,11 +139,14 @@ __all__ = [
     "ratio_total",
     "regression_total",
     "reliability_of",
+    "reliability_of_change",
+    "reliability_of_figure",
     "replicate_covariance",
     "sample_size_for_overall",
     "season_total",
     "share_by_cluster",
     "shared_yield_covariance",
     "total_by_cluster",
+    "version_of",
     "with_interpreter_variance",
 ]

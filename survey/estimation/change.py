@@ -42,7 +42,9 @@ class SeasonTotal:
     strata : Stratified
     segment_id, stratum : str array (n,)
         Of the sampled segments.
-    n_positive : int
+    n_segments, n_positive : int
+        Sampled segments of the domain, and those of them with the crop.
+    estimator : str
     """
 
     harvest_year: int
@@ -52,7 +54,9 @@ class SeasonTotal:
     strata: Stratified
     segment_id: npt.NDArray[np.str_]
     stratum: npt.NDArray[np.str_]
+    n_segments: int
     n_positive: int
+    estimator: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,16 +65,23 @@ class ChangeEstimate:
 
     Attributes
     ----------
-    value_ha, se_ha, ci_low_ha, ci_high_ha, df : float
+    value_ha, se_ha, ci_low_ha, ci_high_ha, level, df : float
         May be negative; t interval.
+    before_ha, after_ha : float
+        Raw totals, or the figures that were given.
     relative : float
         Change over the earlier value, a fraction; NaN where that is zero.
     p_value : float
         Two-sided, for no change.
     correlation : float
         Of the two totals' errors.
+    n_segments : int
+        Sampled segments of the domain in the season with fewer.
     n_overlap : int
         Segments seen in both seasons, in the same stratum.
+    method : str
+    method_version : str
+        Of both seasons; "old -> new" where someone signed for a break.
     signed_by : str
         Who accepted a comparison across a change of method; empty where there is none.
     why : str
@@ -80,11 +91,17 @@ class ChangeEstimate:
     se_ha: float
     ci_low_ha: float
     ci_high_ha: float
+    level: float
     df: float
+    before_ha: float
+    after_ha: float
     relative: float
     p_value: float
     correlation: float
+    n_segments: int
     n_overlap: int
+    method: str
+    method_version: str
     signed_by: str
     why: str
 
@@ -140,7 +157,9 @@ def season_total(
         strata=strata,
         segment_id=frame.segment_id[sample.index],
         stratum=frame.stratum[sample.index],
+        n_segments=int(inside.sum()),
         n_positive=int((sample.y_ha[inside] > 0.0).sum()),
+        estimator=estimator,
     )
 
 
@@ -186,11 +205,17 @@ def change_between(
         se_ha=se,
         ci_low_ha=value - half,
         ci_high_ha=value + half,
+        level=level,
         df=df,
+        before_ha=earlier,
+        after_ha=after.linear.value_ha,
         relative=value / earlier if earlier > 0.0 else math.nan,
         p_value=p_value,
         correlation=covariance / bound if bound > 0.0 else 0.0,
+        n_segments=min(before.n_segments, after.n_segments),
         n_overlap=n_overlap,
+        method="change_" + "_to_".join(dict.fromkeys((before.estimator, after.estimator))),
+        method_version=_both(before.method_version, after.method_version),
         signed_by="" if same else signed_by,
         why=f"{n_overlap} segments were seen in both seasons." + break_note,
     )
@@ -248,11 +273,17 @@ def change_of_figures(
         se_ha=se,
         ci_low_ha=value - half,
         ci_high_ha=value + half,
+        level=level,
         df=df,
+        before_ha=before.value_ha,
+        after_ha=after.value_ha,
         relative=value / before.value_ha if before.value_ha > 0.0 else math.nan,
         p_value=float(2.0 * stats.t.sf(abs(value) / se, df)) if se > 0.0 else math.nan,
         correlation=0.0,
+        n_segments=min(before.n_segments, after.n_segments),
         n_overlap=0,
+        method="change_of_figures",
+        method_version=_both(*method_versions),
         signed_by="" if same else signed_by,
         why="Errors of both seasons taken as independent."
         + ("" if same else _break_note(signed_by)),
@@ -278,6 +309,10 @@ def _same_method(
             "pass signed_by"
         )
     return same
+
+
+def _both(before: str, after: str) -> str:
+    return after if before == after else f"{before or 'none'} -> {after or 'none'}"
 
 
 def _break_note(signed_by: str) -> str:

@@ -30,7 +30,11 @@ class DomainTotals:
         NaN where a domain has no sampled segment.
     covariance_ha2 : float array (d, d)
         NaN in the rows and columns of such domains.
-    n_segments : int array (d,)
+    n_segments, n_positive : int array (d,)
+        Sampled segments, and those of them with the crop. Where none has it the variance is 0
+        and means nothing: only an upper limit is known (`intervals.finish`).
+    df : float
+        Sampled segments less strata.
     method : str
     """
 
@@ -38,6 +42,8 @@ class DomainTotals:
     value_ha: Floats
     covariance_ha2: Floats
     n_segments: Ints
+    n_positive: Ints
+    df: float
     method: str
 
     def contrast(self, coefficients: npt.ArrayLike) -> tuple[float, float]:
@@ -136,5 +142,7 @@ def domain_totals(
         value_ha=np.where(unknown, np.nan, value),
         covariance_ha2=covariance,
         n_segments=n.astype(np.int64),
+        n_positive=np.bincount(row[y > 0.0], minlength=labels.size).astype(np.int64),
+        df=strata.design.df,
         method=f"{estimator}_total",
     )

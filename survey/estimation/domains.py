@@ -12,6 +12,7 @@ from survey.estimation.rules import (
     Forced,
     LadderRule,
     comparability_label,
+    version_of,
 )
 from survey.estimation.units import Frame, Sample
 
@@ -23,6 +24,7 @@ __all__ = [
     "comparability_label",
     "estimate_by_methods",
     "estimate_ladder",
+    "version_of",
 ]
 
 ESTIMATORS = ("regression", "difference", "ratio", "expansion")

@@ -17,7 +17,13 @@ from survey.estimation.direct import (
     size_of,
 )
 from survey.estimation.intervals import Linear, finish
-from survey.estimation.rules import DIRECT, MODELS, DomainEstimate, LadderRule
+from survey.estimation.rules import (
+    DIRECT,
+    MODELS,
+    DomainEstimate,
+    LadderRule,
+    with_coverage_warning,
+)
 from survey.estimation.smallarea.districts import small_area_estimates
 from survey.estimation.strata import stratified_design
 from survey.estimation.synthetic import BiasPool, SyntheticFit, synthetic_estimate
@@ -26,8 +32,6 @@ from survey.types import Estimate, EstimateType
 
 __all__ = ["Ladder"]
 
-# Measured: intervals of provinces with fewer segments cover less (docs/coverage.md).
-THIN_PROVINCE = 20
 MODEL_NAMES = {"two_part": "two-part model", "bhf": "Battese-Harter-Fuller model"}
 
 
@@ -351,10 +355,11 @@ class Ladder:
             return forced
         n = int(mask[self.sample.index].sum())
         if level_name != "district":
-            thin = " With so few segments the interval covers less than it states."
-            estimate = self.direct(mask, thin if n < THIN_PROVINCE else "")
+            estimate = self.direct(mask)
+            if estimate is not None:
+                return with_coverage_warning(estimate)
             problem = "segments leave no residual to judge the error by" if n else "none observed"
-            return estimate or self._status(mask, f"{n} sampled segments: {problem}.")
+            return self._status(mask, f"{n} sampled segments: {problem}.")
         if n >= self.rule.min_segments_district:
             estimate = self.direct(mask)
             if estimate is not None:
@@ -372,7 +377,7 @@ class Ladder:
             "nothing can be said about its hectares.",
         )
 
-    def _country(self, provinces: dict[str, Estimate]) -> Estimate:
+    def country(self, provinces: dict[str, Estimate]) -> Estimate:
         """Sum of the provinces that have a value; upper limits of all-zero ones added."""
         codes = [code for code, estimate in provinces.items() if math.isfinite(estimate.value_ha)]
         everything = np.ones(self.frame.size, dtype=np.bool_)
@@ -383,7 +388,10 @@ class Ladder:
         note = f" Without province {', '.join(left_out)}." if left_out else ""
         if self.sample.n_nonresponse:
             note += f" {self.sample.n_nonresponse} drawn segments could not be seen at all."
-        estimate = self.direct(mask, note) or self._status(everything, "The sample is too small.")
+        direct = self.direct(mask, note)
+        if direct is None:
+            return self._status(everything, "The sample is too small.")
+        estimate = with_coverage_warning(direct)
         extra = [provinces[code].ci_high_ha for code in codes if provinces[code].n_positive == 0]
         if not extra or estimate.n_positive == 0:
             return estimate
@@ -418,7 +426,7 @@ class Ladder:
             DomainEstimate(
                 admin_level="country",
                 domain_id=self.rule.country_id,
-                estimate=self._country(provinces),
+                estimate=self.country(provinces),
             )
         )
         return rows

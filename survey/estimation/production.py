@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from survey.errors import EstimationError
+from survey.estimation.intervals import t_quantile
 from survey.estimation.means import MeanEstimate, mean_by_cluster
 from survey.estimation.units import Floats
 
@@ -22,13 +23,17 @@ __all__ = [
     "opium_yield",
     "production",
     "production_draws",
+    "production_limits",
     "shared_yield_covariance",
+    "skewed_area_draws",
     "to_kilograms",
 ]
 
 KG_PER_TONNE = 1000.0
 # The formula is stated to hold up to about this volume (DOMAIN 1.3).
 MAX_CAPSULE_VOLUME = 900.0
+# Fewer draws leave limits to chance.
+MIN_DRAWS = 200
 
 
 class WeightUnit(StrEnum):
@@ -251,6 +256,79 @@ def production_draws(area_draws_ha: npt.ArrayLike, yield_draws_kg_ha: npt.ArrayL
         raise EstimationError("a draw of area or yield is not a number; draw it again")
     shaped = per_hectare if area.ndim == 1 else per_hectare[:, None]
     return np.asarray(area * shaped / KG_PER_TONNE)
+
+
+def skewed_area_draws(
+    value_ha: float,
+    low_ha: float,
+    high_ha: float,
+    n_draws: int,
+    *,
+    rng: np.random.Generator,
+    level: float = 0.95,
+) -> Floats:
+    """Areas (B,) whose median is the value and whose equal-tailed limits are those given.
+
+    Two halves of normal curves, one below and one above the value, each with half of the draws
+    (the two-piece curve of Wallis 2014, with equal weights); not below zero.
+
+    References
+    ----------
+    Wallis (2014), Statistical Science 29, 106-112.
+    """
+    if not 0.0 <= low_ha <= value_ha <= high_ha < math.inf:
+        raise EstimationError(
+            f"limits {low_ha:g} to {high_ha:g} ha do not hold the value {value_ha:g} ha"
+        )
+    z = rng.standard_normal(n_draws)
+    arm = np.where(z < 0.0, value_ha - low_ha, high_ha - value_ha) / t_quantile(level, math.inf)
+    return np.asarray(np.maximum(value_ha + z * arm, 0.0))
+
+
+def production_limits(
+    area_draws_ha: npt.ArrayLike,
+    mean: MeanEstimate,
+    *,
+    rng: np.random.Generator,
+    level: float = 0.95,
+    price_per_kg: float = 0.0,
+    price_se: float = 0.0,
+) -> tuple[Floats, Floats]:
+    """Limits of production and value of domains with skewed areas and one regional yield.
+
+    The yield of a draw is the mean plus its standard error times a t variate on its degrees of
+    freedom, shared by all domains; the price of a draw is normal. Neither is below zero.
+
+    Parameters
+    ----------
+    area_draws_ha : float array (B, d)
+        A column for each domain; rows are joint draws where the domains' errors are related.
+    mean : MeanEstimate
+        Of the yield, kg/ha.
+
+    Returns
+    -------
+    limits_t, value_limits : float array (d + 1, 2)
+        Equal-tailed percentiles; the sum of the domains is last.
+    """
+    area = np.asarray(area_draws_ha, dtype=np.float64)
+    if area.ndim != 2 or area.shape[0] < MIN_DRAWS:
+        raise EstimationError(
+            f"{area.shape[0] if area.ndim else 0} draws cannot give limits; give at least "
+            f"{MIN_DRAWS} for each domain"
+        )
+    if (area < 0.0).any():
+        raise EstimationError("a draw of an area is below zero; cut it at zero hectares")
+    tonnes = production_draws(
+        area, np.maximum(mean.value + mean.se * rng.standard_t(mean.df, area.shape[0]), 0.0)
+    )
+    tonnes = np.column_stack([tonnes, tonnes.sum(axis=1)])
+    price = np.maximum(rng.normal(price_per_kg, price_se, area.shape[0]), 0.0)
+    tails = [50.0 * (1.0 - level), 50.0 * (1.0 + level)]
+    return (
+        np.percentile(tonnes, tails, axis=0).T,
+        np.percentile(tonnes * KG_PER_TONNE * price[:, None], tails, axis=0).T,
+    )
 
 
 def farm_gate_value(amount: Production, price_per_kg: float, price_se: float = 0.0) -> Production:

@@ -9,7 +9,7 @@ from survey.errors import EstimationError
 from survey.estimation.intervals import t_quantile
 from survey.types import Estimate, EstimateType, Reliability
 
-__all__ = ["Thresholds", "reliability_of"]
+__all__ = ["Thresholds", "reliability_of", "reliability_of_change", "reliability_of_figure"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,31 +48,89 @@ class Thresholds:
 
 
 def reliability_of(estimate: Estimate, thresholds: Thresholds | None = None) -> Reliability:
-    """Label of one figure.
+    """Label of one figure of hectares, by `reliability_of_figure`."""
+    return reliability_of_figure(
+        estimate.value_ha,
+        estimate.se_ha,
+        n=estimate.n_segments,
+        n_positive=estimate.n_positive,
+        estimate_type=estimate.estimate_type,
+        ci_high=estimate.ci_high_ha,
+        level=estimate.level,
+        df=estimate.df,
+        thresholds=thresholds,
+    )
 
-    No value, or zero where no segment was visited: status only. Crop found in no visited
-    segment and value 0: not detected. Direct and assisted figures need `min_segments`. Then
-    the coefficient of variation decides; for model-based figures it is the relative root mean
+
+def reliability_of_figure(
+    value: float,
+    se: float,
+    *,
+    n: float,
+    n_positive: float | None = None,
+    estimate_type: EstimateType = EstimateType.DIRECT,
+    ci_high: float = math.nan,
+    level: float = 0.95,
+    df: float = math.inf,
+    thresholds: Thresholds | None = None,
+) -> Reliability:
+    """Label of one figure in any unit.
+
+    No value, or zero where no unit was visited: status only. Value 0 and nothing found in any
+    visited unit: not detected. Direct and assisted figures need `min_segments`. Then the
+    coefficient of variation decides; for model-based figures it is the relative root mean
     squared error.
+
+    Parameters
+    ----------
+    value, se : float
+        Any unit; `se` is the root mean squared error of a model-based figure.
+    n, n_positive : float
+        Sampled units, and those of them that hold what is counted; None where unknown or
+        where the variable has no such units.
+    ci_high, level, df : float
+        Upper limit of the interval and what it rests on, for figures with few positives.
     """
     limits = thresholds or Thresholds()
-    if estimate.estimate_type is EstimateType.STATUS_ONLY or math.isnan(estimate.value_ha):
+    if estimate_type is EstimateType.STATUS_ONLY or math.isnan(value):
         return Reliability.STATUS_ONLY
-    if estimate.value_ha == 0.0 and estimate.n_positive == 0:
+    if value == 0.0 and n_positive == 0:
         # Nobody looked: a zero from a model is not a finding.
-        looked = estimate.n_segments > 0
-        return Reliability.NOT_DETECTED if looked else Reliability.STATUS_ONLY
-    model_based = estimate.estimate_type in {EstimateType.SMALL_AREA, EstimateType.SYNTHETIC}
-    if not model_based and estimate.n_segments < limits.min_segments:
+        return Reliability.NOT_DETECTED if n > 0 else Reliability.STATUS_ONLY
+    model_based = estimate_type in {EstimateType.SMALL_AREA, EstimateType.SYNTHETIC}
+    if not model_based and not n >= limits.min_segments:
         return Reliability.SUPPRESSED
-    cv = estimate.cv
-    few = not model_based and estimate.n_positive < limits.min_positive
-    if few and estimate.value_ha > 0.0:
-        arm = estimate.ci_high_ha - estimate.value_ha
-        cv = max(cv, arm / (t_quantile(estimate.level, estimate.df) * estimate.value_ha))
+    cv = se / abs(value) if value != 0.0 else math.nan
+    few = not model_based and n_positive is not None and n_positive < limits.min_positive
+    if few and value > 0.0 and not math.isnan(ci_high):
+        cv = max(cv, (ci_high - value) / (t_quantile(level, df) * value))
     if math.isnan(cv) or cv > limits.indicative_cv:
         return Reliability.SUPPRESSED
     capped = few or (model_based and limits.model_based_at_most_indicative)
     if cv > limits.publishable_cv or capped:
         return Reliability.INDICATIVE
     return Reliability.PUBLISHABLE
+
+
+def reliability_of_change(
+    before: float,
+    after: float,
+    se: float,
+    *,
+    n: float,
+    thresholds: Thresholds | None = None,
+) -> Reliability:
+    """Label of a difference of two seasons' figures.
+
+    Its standard error is judged against the larger of the two: a coefficient of variation of
+    the difference itself would call every "no change" unreliable, however precise. Whether
+    there was a change is what the p-value says.
+
+    Parameters
+    ----------
+    before, after, se : float
+        Figures of both seasons and standard error of their difference, one unit.
+    n : float
+        Sampled units of the season with fewer.
+    """
+    return reliability_of_figure(max(abs(before), abs(after)), se, n=n, thresholds=thresholds)

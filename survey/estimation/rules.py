@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from survey.errors import EstimationError
 from survey.types import Estimate
@@ -14,6 +15,8 @@ __all__ = [
     "Forced",
     "LadderRule",
     "comparability_label",
+    "version_of",
+    "with_coverage_warning",
 ]
 
 COUNTRY = "country"
@@ -21,6 +24,12 @@ COUNTRY = "country"
 # are compared only where someone signs for it (`survey.estimation.change`).
 LADDER_VERSION = "3"
 SEPARATOR = "/"
+# Provinces and the country with fewer sampled segments, or fewer segments with the crop, say
+# that their interval can cover less: chosen on one set of populations, checked on another
+# (docs/coverage.md).
+THIN_SEGMENTS = 20
+FEW_FINDS = 100
+COVERS_LESS = " the interval can cover less than it states."
 DIRECT = ("expansion", "ratio", "regression", "difference")
 MODELS = ("two_part", "bhf")
 
@@ -35,12 +44,29 @@ def comparability_label(label: str, estimator: str, small_area: str) -> str:
     estimator, small_area : str
         As declared for the crop.
     """
+    return version_of(label, f"ladder {LADDER_VERSION}", estimator, f"small area {small_area}")
+
+
+def version_of(label: str, *parts: str) -> str:
+    """`method_version` of a figure that no ladder chose: the analyst's label, then the method."""
     if not label.strip() or SEPARATOR in label:
         raise EstimationError(
             f"method_version {label!r} is empty or holds {SEPARATOR!r}, which joins its parts"
         )
-    parts = (label, f"ladder {LADDER_VERSION}", estimator, f"small area {small_area}")
-    return SEPARATOR.join(parts)
+    return SEPARATOR.join((label, *parts))
+
+
+def with_coverage_warning(estimate: Estimate) -> Estimate:
+    """Figure of a province or the country, saying so where its interval can cover too little."""
+    if estimate.se_ha == 0.0 or math.isnan(estimate.value_ha) or COVERS_LESS in estimate.why:
+        return estimate
+    if estimate.n_segments < THIN_SEGMENTS:
+        what = f"{estimate.n_segments} segments"
+    elif estimate.n_positive < FEW_FINDS:
+        what = f"{estimate.n_positive} segments with the crop"
+    else:
+        return estimate
+    return replace(estimate, why=f"{estimate.why} With only {what}{COVERS_LESS}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ the records that correct them.
 """
 
 from survey.samples.areas import Areas, ModelUnits, read_areas, read_model_units
-from survey.samples.fields import Fields, read_fields, read_local_areas
+from survey.samples.fields import Fields, read_area_draws, read_fields, read_local_areas
 from survey.samples.figures import (
     SeasonFigure,
     figure_of,
@@ -28,6 +28,7 @@ __all__ = [
     "SegmentTable",
     "Units",
     "figure_of",
+    "read_area_draws",
     "read_areas",
     "read_count_matrix",
     "read_fields",

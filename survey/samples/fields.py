@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,11 +13,11 @@ import pandas as pd
 from survey.areas import AreaUnit, to_hectares
 from survey.errors import TableError
 from survey.estimation import opium_yield
-from survey.estimation.production import MAX_CAPSULE_VOLUME
+from survey.estimation.production import MAX_CAPSULE_VOLUME, MIN_DRAWS
 from survey.samples.columns import read_rows, with_columns
 from survey.types import TableContract
 
-__all__ = ["Fields", "read_fields", "read_local_areas"]
+__all__ = ["Fields", "read_area_draws", "read_fields", "read_local_areas"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -37,9 +38,18 @@ FIELDS = TableContract(
 
 LOCAL_AREAS = TableContract(
     name="areas",
-    columns={"domain_id": "str", "area": "float", "area_se": "float", "unit": "str"},
+    columns={
+        "domain_id": "str",
+        "area": "float",
+        "area_se": "float",
+        "area_low": "float",
+        "area_high": "float",
+        "level": "float",
+        "unit": "str",
+    },
     key=("domain_id",),
-    non_negative=frozenset({"area", "area_se"}),
+    nullable=frozenset({"area_se", "area_low", "area_high"}),
+    non_negative=frozenset({"area", "area_se", "area_low", "area_high"}),
 )
 
 
@@ -82,13 +92,16 @@ def read_local_areas(path: Path) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        domain_id, value_ha, se_ha, and `reported`, the area as it stands in the file.
+        domain_id, value_ha; se_ha and the limits low_ha and high_ha at `level`, NaN where left
+        out; and `reported`, the area as it stands in the file.
     """
     raw = read_rows(path)
     if "area" not in raw.columns:
-        raw = raw.rename(columns={"value_ha": "area", "se_ha": "area_se"})
-        raw = raw.assign(unit="ha")
-    table = LOCAL_AREAS.check(with_columns(raw, unit="ha"), source=path.name)
+        names = {"value_ha": "area", "se_ha": "area_se"}
+        names |= {"ci_low_ha": "area_low", "ci_high_ha": "area_high"}
+        raw = raw.rename(columns=names).assign(unit="ha")
+    raw = with_columns(raw, unit="ha", area_se="", area_low="", area_high="", level="0.95")
+    table = LOCAL_AREAS.check(raw, source=path.name)
     wrong = np.flatnonzero(~table["unit"].isin(list(AreaUnit)))
     if wrong.size:
         raise TableError(
@@ -99,7 +112,32 @@ def read_local_areas(path: Path) -> pd.DataFrame:
     return table.assign(
         value_ha=table["area"] * factor,
         se_ha=table["area_se"] * factor,
+        low_ha=table["area_low"] * factor,
+        high_ha=table["area_high"] * factor,
         reported=[
             f"{area:g} {unit}" for area, unit in zip(table["area"], table["unit"], strict=True)
         ],
     )
+
+
+def read_area_draws(path: Path, domains: Sequence[str]) -> Floats:
+    """Draws (B, d) of the areas, hectares: a row for each draw, a column for each domain."""
+    raw = read_rows(path)
+    if len(raw) < MIN_DRAWS:
+        raise TableError(
+            f"{path.name} has {len(raw)} draws; limits need at least {MIN_DRAWS}, draw more"
+        )
+    missing = [name for name in domains if name not in raw.columns]
+    if missing:
+        raise TableError(
+            f"{path.name}: no column {missing[0]!r}; give the draws of every domain of the areas "
+            "under its domain_id"
+        )
+    raw = with_columns(raw, draw=pd.Series([str(at + 1) for at in range(len(raw))]))
+    table = TableContract(
+        name="draws",
+        columns={"draw": "str", **dict.fromkeys(domains, "float")},
+        key=("draw",),
+        non_negative=frozenset(domains),
+    ).check(raw, source=path.name)
+    return table[list(domains)].to_numpy(dtype=float)

@@ -45,9 +45,10 @@ FIGURES = TableContract(
         "n_segments": "int",
         "n_positive": "int",
         "estimate_type": "str",
+        "method_version": "str",
     },
     key=("domain_id",),
-    nullable=frozenset({"value_ha", "se_ha", "ci_low_ha", "ci_high_ha", "df"}),
+    nullable=frozenset({"value_ha", "se_ha", "ci_low_ha", "ci_high_ha", "df", "method_version"}),
     non_negative=frozenset({"value_ha", "se_ha", "ci_low_ha", "ci_high_ha"}),
 )
 RANGES = TableContract(
@@ -131,6 +132,7 @@ SEASON_FIGURES = TableContract(
         "value_ha": "float",
         "se_ha": "float",
         "df": "float",
+        "n_segments": "int",
         "estimate_type": "str",
         "method_version": "str",
     },
@@ -149,7 +151,9 @@ def read_figures(path: Path) -> pd.DataFrame:
         `estimate_type` is not one of the known kinds.
     """
     raw = with_columns(read_rows(path), se_ha="", ci_low_ha="", ci_high_ha="", df="", level="0.95")
-    raw = with_columns(raw, n_segments="0", n_positive="0", estimate_type="direct")
+    raw = with_columns(
+        raw, n_segments="0", n_positive="0", estimate_type="direct", method_version=""
+    )
     table = FIGURES.check(raw, source=path.name)
     known = [kind.value for kind in EstimateType]
     wrong = np.flatnonzero(~table["estimate_type"].isin(known))
@@ -180,6 +184,7 @@ def figure_of(row: Mapping[Any, Any], where: str) -> Estimate:
             n_positive=int(row["n_positive"]),
             estimate_type=EstimateType(row["estimate_type"]),
             method="given",
+            why="As given in the file.",
             level=row["level"],
         )
     except EstimationError as problem:
@@ -197,6 +202,7 @@ class SeasonFigure:
 def read_season(path: Path) -> dict[str, SeasonFigure]:
     """Figures of a season by domain; files of a run and answers of `estimate totals` will do."""
     raw = with_columns(read_rows(path), df="", method_version="", estimate_type="direct", se_ha="")
+    raw = with_columns(raw, n_segments="0")
     codes = [name for name in ("domain_id", "district_pcode") if name in raw.columns]
     if codes == ["district_pcode"]:
         raw = raw.rename(columns={"district_pcode": "domain_id"})
@@ -217,7 +223,7 @@ def read_season(path: Path) -> dict[str, SeasonFigure]:
                 ci_low_ha=nan,
                 ci_high_ha=nan,
                 df=math.inf if math.isnan(row["df"]) else row["df"],
-                n_segments=0,
+                n_segments=int(row["n_segments"]),
                 n_positive=0,
                 estimate_type=EstimateType(row["estimate_type"]),
                 method="given",

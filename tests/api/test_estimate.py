@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 
 from api.cli.command import app
 from api.cli.estimate import estimate
-from survey.errors import DuplicateIdError, SurveyError, TableError
+from survey.errors import DuplicateIdError, EstimationError, SurveyError, TableError
+from survey.types import Reliability
 
 ROOT = Path(__file__).resolve().parents[2]
 GUIDE = (ROOT / "docs" / "estimate.md").read_text(encoding="utf-8")
@@ -48,7 +49,98 @@ def test_documented_examples_print_what_the_guide_shows(
 ) -> None:
     got = [line.rstrip() for line in run(command).splitlines() if line.strip()]
     assert got == [line for line in printed.splitlines() if line.strip()]
-    assert json.loads(run(f"{command} --json"))
+    rows = json.loads(run(f"{command} --json --reference-date 2026-02-28"))
+    assert rows
+    for row in rows:
+        assert row["method"]
+        assert row["method_version"]
+        assert row["why"]
+        assert row["reference_date"] == "2026-02-28"
+        assert "reliability" in row
+    labels = {row["reliability"] for row in rows} - {None}
+    assert labels
+    assert labels <= set(Reliability)
+
+
+def test_a_label_joins_the_method_in_method_version(here: Path) -> None:
+    (row, *_) = json.loads(run("estimate design units.csv --method-version key3 --json"))
+    assert row["method_version"] == "key3/total_linearised"
+    with pytest.raises(EstimationError, match="holds '/'"):
+        run("estimate design units.csv --method-version a/b")
+
+
+def test_what_is_done_to_a_figure_joins_its_method_version(here: Path) -> None:
+    text = FILES["figures_2026.csv"].replace("estimate_type", "n_positive,estimate_type", 1)
+    text = text.replace(",assisted", ",20,assisted")
+    (here / "given.csv").write_text(text, encoding="utf-8")
+    version = "key3/ladder 3/regression/small area two_part"
+    (row, *_) = json.loads(run("estimate reliability given.csv --json"))
+    assert row["method_version"] == version
+    (row, *_) = json.loads(run("estimate benchmark given.csv --total 181 --total-se 8 --json"))
+    assert row["method_version"] == f"{version}/benchmark_mse"
+    (here / "none.csv").write_text("event_id,domain_id,eradicated,date\n", encoding="utf-8")
+    command = "estimate net given.csv none.csv --image-date 2026-02-01 --json"
+    (row, *_) = json.loads(run(command))
+    assert row["method_version"] == f"{version}/net of eradication"
+
+
+def test_limits_of_skewed_areas_come_from_draws(here: Path) -> None:
+    plain = json.loads(run("estimate production areas.csv fields.csv --json"))
+    skewed = json.loads(run("estimate production areas_skewed.csv fields.csv --json"))
+    for one, other in zip(plain, skewed, strict=True):
+        assert other["production_t"] == pytest.approx(one["production_t"])
+    # A long upper arm of the area is a long upper arm of the production.
+    arms = [
+        (row["ci_high_t"] - row["production_t"]) / (row["production_t"] - row["ci_low_t"])
+        for row in skewed
+    ]
+    assert all(arm > 1.2 for arm in arms)
+    assert run("estimate production areas_skewed.csv fields.csv --seed 1") != run(
+        "estimate production areas_skewed.csv fields.csv --seed 2"
+    )
+
+
+def test_draws_keep_what_the_errors_of_domains_have_in_common(here: Path) -> None:
+    (here / "bare.csv").write_text("domain_id,value_ha\nA,100\nB,50\n", encoding="utf-8")
+    with pytest.raises(TableError, match=r"row 1: se_ha is empty; give it, both limits"):
+        run("estimate production bare.csv fields.csv")
+
+    def draws(sign: int) -> str:
+        lines = [f"{k},{100 + k % 21 - 10},{50 + sign * (k % 21 - 10)}" for k in range(420)]
+        return "\n".join(["draw,A,B", *lines]) + "\n"
+
+    errors = []
+    for sign in (1, -1):
+        (here / "draws.csv").write_text(draws(sign), encoding="utf-8")
+        *_, total = json.loads(
+            run("estimate production bare.csv fields.csv --draws draws.csv --json")
+        )
+        errors.append(total["se_t"])
+    assert errors[0] > errors[1]
+    (here / "draws.csv").write_text(draws(1).replace("draw,A,B", "draw,A,C"), encoding="utf-8")
+    with pytest.raises(TableError, match=r"draws.csv: no column 'B'"):
+        run("estimate production bare.csv fields.csv --draws draws.csv")
+    (here / "draws.csv").write_text("draw,A,B\n1,100,50\n", encoding="utf-8")
+    with pytest.raises(TableError, match=r"draws.csv has 1 draws; limits need at least 200"):
+        run("estimate production bare.csv fields.csv --draws draws.csv")
+
+
+def test_no_total_is_made_of_unknown_parts(here: Path) -> None:
+    rows = {
+        row["domain_id"]: row for row in json.loads(run("estimate disclosure cells.csv --json"))
+    }
+    assert rows["total MR01"]["value_ha"] == 186
+    assert rows["total MR02"]["value_ha"] is None
+    assert rows["total country"]["value_ha"] is None
+    assert "have no value" in rows["total country"]["why"]
+
+
+def test_an_all_zero_domain_of_a_covariance_has_no_error(here: Path) -> None:
+    command = "estimate covariance frame.csv sample_none.csv --json"
+    for row in json.loads(run(command)):
+        assert row["value_ha"] == 0.0
+        assert row["se_ha"] is None
+        assert row["reliability"] == "not_detected"
 
 
 def test_olofsson_2014_table_8(here: Path) -> None:

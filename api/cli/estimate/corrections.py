@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from api.cli.estimate.rows import HIDDEN, Level, estimate_row, show
+from api.cli.estimate.rows import HIDDEN, Level, ReferenceDate, Version, estimate_row, show
 from api.cli.options import AsJson
 
 __all__ = ["census", "field_check", "interpreters", "minimum", "net", "ranges"]
@@ -23,6 +23,8 @@ def net(
         datetime,
         typer.Option("--image-date", formats=["%Y-%m-%d"], help="Last date of the images."),
     ],
+    version: Version = "1",
+    on: ReferenceDate = None,
     as_json: AsJson = False,
 ) -> None:
     """Net cultivation: less what was verifiably destroyed after the image date."""
@@ -65,9 +67,10 @@ def net(
                 **estimate_row(row["domain_id"], result),
                 "gross_ha": row["value_ha"],
                 "reported": reported,
+                "method_version": _added(row["method_version"], "net of eradication"),
             }
         )
-    show(rows, as_json, hidden=(*HIDDEN, "n_segments"))
+    show(rows, as_json, version=version, on=on, hidden=(*HIDDEN, "n_segments"))
 
 
 def census(
@@ -79,6 +82,8 @@ def census(
         int | None, typer.Option("--n-frame", min=1, help="Segments in the whole area (fpc).")
     ] = None,
     level: Level = 0.95,
+    version: Version = "1",
+    on: ReferenceDate = None,
     as_json: AsJson = False,
 ) -> None:
     """Complete count, adjusted for what it missed in random check segments."""
@@ -94,11 +99,13 @@ def census(
         n_frame=n_frame,
         level=level,
     )
-    show([estimate_row("census", figure)], as_json, hidden=HIDDEN)
+    show([estimate_row("census", figure)], as_json, version=version, on=on, hidden=HIDDEN)
 
 
 def ranges(
     table: Annotated[Path, typer.Argument(help="CSV: domain_id, low_ha, high_ha.")],
+    version: Version = "1",
+    on: ReferenceDate = None,
     as_json: AsJson = False,
 ) -> None:
     """Ranges without a point estimate, checked and labelled."""
@@ -115,12 +122,16 @@ def ranges(
             for row in read_records(table, RANGES).to_dict("records")
         ],
         as_json,
+        version=version,
+        on=on,
         hidden=HIDDEN,
     )
 
 
 def minimum(
     detections: Annotated[Path, typer.Argument(help="CSV of detected plots or flights.")],
+    version: Version = "1",
+    on: ReferenceDate = None,
     as_json: AsJson = False,
 ) -> None:
     """Detected minimum of each domain: at least this much, never extrapolated."""
@@ -144,12 +155,14 @@ def minimum(
             for amount, unit in zip(own["detected"], own["unit"], strict=True)
         ]
         rows.append(estimate_row(str(domain), detected_minimum(hectares)))
-    show(rows, as_json, hidden=HIDDEN)
+    show(rows, as_json, version=version, on=on, hidden=HIDDEN)
 
 
 def field_check(
     checks: Annotated[Path, typer.Argument(help="CSV of domains with a 2 x 2 field check.")],
     level: Level = 0.95,
+    version: Version = "1",
+    on: ReferenceDate = None,
     as_json: AsJson = False,
 ) -> None:
     """Interpreted hectares corrected by field checks of called and of not-called land."""
@@ -171,12 +184,14 @@ def field_check(
         except EstimationError as problem:
             raise TableError(f"{checks.name}, row {at}: {problem}") from problem
         rows.append(estimate_row(row["domain_id"], figure))
-    show(rows, as_json, hidden=HIDDEN)
+    show(rows, as_json, version=version, on=on, hidden=HIDDEN)
 
 
 def interpreters(
     figures: FiguresPath,
     readings: Annotated[Path, typer.Argument(help="CSV: domain_id, interpreter, total_ha.")],
+    version: Version = "1",
+    on: ReferenceDate = None,
     as_json: AsJson = False,
 ) -> None:
     """Let the disagreement of interpreters enter the error of figures."""
@@ -194,5 +209,16 @@ def interpreters(
             figure = with_interpreter_variance(figure_of(row, where), own)
         except EstimationError as problem:
             raise TableError(f"{where}: {problem}") from problem
-        rows.append({**estimate_row(row["domain_id"], figure), "n_interpreters": int(own.size)})
-    show(rows, as_json, hidden=HIDDEN)
+        rows.append(
+            {
+                **estimate_row(row["domain_id"], figure),
+                "n_interpreters": int(own.size),
+                "method_version": _added(row["method_version"], "interpreters"),
+            }
+        )
+    show(rows, as_json, version=version, on=on, hidden=HIDDEN)
+
+
+def _added(given: str | None, what: str) -> str:
+    """`method_version` of a figure that had one, and what was done to it here."""
+    return f"{given}/{what}" if given else ""

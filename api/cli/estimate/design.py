@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from api.cli.estimate.rows import Level, Seed, show
+from api.cli.estimate.rows import Level, ReferenceDate, Seed, Version, show
 from api.cli.options import AsJson
 
 if TYPE_CHECKING:
@@ -80,12 +80,19 @@ def design(
         float | None, typer.Option("--df", min=1.0, help="Clusters minus strata if left out.")
     ] = None,
     seed: Seed = 0,
+    version: Version = "1",
+    on: ReferenceDate = None,
     as_json: AsJson = False,
 ) -> None:
     """Totals, means or ratios by domain: strata, clusters, two stages, calibration, replicates."""
     from functools import partial
 
-    from survey.estimation import Quantity, calibrate, domain_statistics
+    from survey.estimation import (
+        Quantity,
+        calibrate,
+        domain_statistics,
+        reliability_of_figure,
+    )
     from survey.estimation.calibration import recalibrated
     from survey.samples import read_known_totals, read_units
 
@@ -119,9 +126,24 @@ def design(
         if math.isnan(row.se):
             typer.echo(f"{row.domain_id}: {row.why}", err=True)
     hidden = (
-        "level", "deff", "n_clusters", "n_positive", "percentile_low", "percentile_high", "why",
+        "level", "deff", "n_clusters", "n_positive", "percentile_low", "percentile_high",
     )  # fmt: skip
-    show([asdict(row) for row in found], as_json, hidden=hidden)
+    rows = [
+        {
+            **asdict(row),
+            "reliability": reliability_of_figure(
+                row.value,
+                row.se,
+                n=row.n_units,
+                n_positive=row.n_positive,
+                ci_high=row.ci_high,
+                level=row.level,
+                df=row.df,
+            ).value,
+        }
+        for row in found
+    ]
+    show(rows, as_json, version=version, on=on, hidden=hidden)
 
 
 def _replicates(

@@ -5,14 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from api.cli.estimate.rows import Level, Seed, show
+from api.cli.estimate.rows import Level, ReferenceDate, Seed, Version, show
 from api.cli.options import AsJson
+
+if TYPE_CHECKING:
+    from survey.estimation.smallarea.predictions import Predictions
 
 __all__ = ["area_level", "benchmark", "unit_level"]
 
@@ -62,6 +66,8 @@ def area_level(
     bootstrap: Bootstrap = 0,
     level: Level = 0.95,
     seed: Seed = 0,
+    version: Version = "1",
+    on: ReferenceDate = None,
     as_json: AsJson = False,
 ) -> None:
     """Fay-Herriot: direct estimates of districts drawn towards a regression."""
@@ -85,7 +91,7 @@ def area_level(
             level=level,
             rng=np.random.default_rng(seed),
         )
-    _show_predictions(result, as_json)
+    _show_predictions(result, as_json, version, on)
 
 
 def unit_level(
@@ -98,6 +104,8 @@ def unit_level(
     bootstrap: Bootstrap = 0,
     level: Level = 0.95,
     seed: Seed = 0,
+    version: Version = "1",
+    on: ReferenceDate = None,
     as_json: AsJson = False,
 ) -> None:
     """Battese-Harter-Fuller: means of districts from units with covariates."""
@@ -123,7 +131,7 @@ def unit_level(
             level=level,
             rng=np.random.default_rng(seed),
         )
-    _show_predictions(result, as_json)
+    _show_predictions(result, as_json, version, on)
 
 
 @contextmanager
@@ -142,11 +150,25 @@ def _named(source: str, covariates: tuple[str, ...]) -> Iterator[None]:
         raise TableError(f"{source}: {text}") from problem
 
 
-def _show_predictions(result: Any, as_json: bool) -> None:
+def _show_predictions(
+    result: Predictions, as_json: bool, version: str, on: datetime | None
+) -> None:
     from dataclasses import asdict
 
-    hidden = ("level", "df", "synthetic", "mse_method", "why")
-    show([asdict(row) for row in result.rows], as_json, hidden=hidden)
+    from survey.estimation import reliability_of_figure
+    from survey.types import EstimateType
+
+    rows = [
+        {
+            **asdict(row),
+            "reliability": reliability_of_figure(
+                row.value, row.rmse, n=row.n, estimate_type=EstimateType(row.estimate_type)
+            ).value,
+        }
+        for row in result.rows
+    ]
+    hidden = ("level", "df", "synthetic", "mse_method", "estimate_type")
+    show(rows, as_json, version=version, on=on, hidden=hidden)
     for note in result.notes:
         typer.echo(note, err=True)
 
@@ -158,12 +180,16 @@ def benchmark(
         float, typer.Option("--total-se", min=0.0, help="Its standard error, hectares.")
     ],
     by: Annotated[Share, typer.Option("--by", help="How the gap is shared out.")] = Share.MSE,
+    version: Version = "1",
+    on: ReferenceDate = None,
     as_json: AsJson = False,
 ) -> None:
     """Make districts add up to a total that is known better than they are."""
     from survey.errors import TableError
+    from survey.estimation import reliability_of_figure
     from survey.estimation.smallarea import benchmark_to_total
     from survey.samples import read_figures
+    from survey.types import EstimateType
 
     table = read_figures(figures)
     unknown = table["value_ha"].isna() | table["se_ha"].isna()
@@ -180,16 +206,33 @@ def benchmark(
     show(
         [
             {
-                "domain_id": name,
+                "domain_id": row["domain_id"],
                 "value_ha": float(got.value_ha[at]),
                 "rmse_ha": float(got.mse[at]) ** 0.5,
                 "adjustment_ha": float(got.adjustment_ha[at]),
                 "mse_share": float(got.mse_share[at]),
                 "gap_ha": got.gap_ha,
                 "gap_z": got.gap_z,
+                "n_segments": int(row["n_segments"]),
                 "method": f"benchmark_{got.method}",
+                "reliability": reliability_of_figure(
+                    float(got.value_ha[at]),
+                    float(got.mse[at]) ** 0.5,
+                    n=row["n_segments"],
+                    estimate_type=EstimateType.SMALL_AREA,
+                ).value,
+                "method_version": (
+                    f"{row['method_version']}/benchmark_{got.method}"
+                    if row["method_version"]
+                    else ""
+                ),
+                "why": f"Districts made to add up to {total:g} ha; the gap of {got.gap_ha:.4g} ha "
+                f"is {abs(got.gap_z):.2g} times what its error would bring.",
             }
-            for at, name in enumerate(table["domain_id"])
+            for at, row in enumerate(table.to_dict("records"))
         ],
         as_json,
+        version=version,
+        on=on,
+        hidden=("n_segments", "gap_z"),
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from api.cli.estimate.rows import Level, show, text_of
+from api.cli.estimate.rows import Level, ReferenceDate, Version, show, text_of
 from api.cli.options import AsJson
 
 if TYPE_CHECKING:
@@ -16,12 +16,14 @@ if TYPE_CHECKING:
 __all__ = ["matrix", "plan", "points"]
 
 # Columns that only --json shows.
-HIDDEN = ("level", "df", "n_units", "n_positive", "reliability", "method", "why")
+HIDDEN = ("level", "df", "n_units", "n_positive", "method")
 
 
 def matrix(
     counts: Annotated[Path, typer.Argument(help="CSV: map_class, map_ha, reference classes.")],
     level: Level = 0.95,
+    version: Version = "1",
+    on: ReferenceDate = None,
     as_json: AsJson = False,
 ) -> None:
     """Error-adjusted areas and accuracies of a map (Olofsson et al. 2014)."""
@@ -51,10 +53,15 @@ def matrix(
         accuracy = accuracy_of_matrix(given.counts, given.map_ha)
         for row, more in zip(rows, _accuracies(accuracy), strict=True):
             row.update(more)
-    show(rows, as_json, hidden=(*HIDDEN, "overall", "overall_se"))
+    show(
+        rows,
+        as_json,
+        version=version,
+        on=on,
+        hidden=(*HIDDEN, "overall", "overall_se", "users_se", "producers_se"),
+    )
     if not as_json and "overall" in rows[0]:
-        typer.echo(f"overall accuracy {text_of(rows[0]['overall'])}, ", nl=False)
-        typer.echo(f"standard error {text_of(rows[0]['overall_se'])}")
+        _say_overall(rows)
 
 
 def points(
@@ -68,12 +75,14 @@ def points(
         typer.Option("--total-ha", min=0.0, help="Hectares of all strata, for areas."),
     ] = None,
     level: Level = 0.95,
+    version: Version = "1",
+    on: ReferenceDate = None,
     as_json: AsJson = False,
 ) -> None:
     """Accuracies and area shares where strata are not map classes (Stehman 2014)."""
     import math
 
-    from survey.estimation import accuracy_of_points
+    from survey.estimation import accuracy_of_points, reliability_of_figure
     from survey.estimation.accuracy import share_upper
     from survey.estimation.intervals import t_quantile
     from survey.samples import read_points
@@ -123,21 +132,35 @@ def points(
                 ),
                 **more,
                 **_basis(level, df, len(given.stratum), found),
+                "reliability": reliability_of_figure(
+                    share,
+                    error,
+                    n=len(given.stratum),
+                    n_positive=found,
+                    ci_high=high,
+                    level=level,
+                    df=df,
+                ).value,
                 "method": "accuracy_of_points",
                 "why": "Ratios of stratified means; strata need not be map classes; "
                 f"{'with' if fpc else 'without'} finite population correction.",
             }
         )
-    show(rows, as_json, hidden=(*HIDDEN, "share_ci_low", "share_ci_high"))
+    hidden = (*HIDDEN, "share_ci_low", "share_ci_high", "overall", "overall_se")
+    show(rows, as_json, version=version, on=on, hidden=hidden)
+    if not as_json:
+        _say_overall(rows)
 
 
 def plan(
     strata: Annotated[Path, typer.Argument(help="CSV of strata: size, expected share, points.")],
+    version: Version = "1",
+    on: ReferenceDate = None,
     as_json: AsJson = False,
 ) -> None:
     """Error to expect of a planned point sample, and which strata bring it."""
     from survey.errors import EstimationError, TableError
-    from survey.estimation import expected_error
+    from survey.estimation import expected_error, reliability_of_figure
     from survey.samples import read_records
     from survey.samples.points import PLAN
 
@@ -147,15 +170,30 @@ def plan(
         found = expected_error(*columns)
     except EstimationError as problem:
         raise TableError(f"{strata.name}: {problem}") from problem
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"stratum_id": name, "n_points": int(n), "variance_share": float(part)}
         for name, n, part in zip(
             table["stratum_id"], columns[2], found.variance_share, strict=True
         )
     ]
-    whole = {"stratum_id": "all", "n_points": int(columns[2].sum()), "variance_share": 1.0}
+    whole: dict[str, Any] = {
+        "stratum_id": "all",
+        "n_points": int(columns[2].sum()),
+        "variance_share": 1.0,
+    }
     expected = {"expected_share": found.share, "expected_se": found.se, "expected_cv": found.cv}
-    show([*rows, {**whole, **expected}], as_json)
+    label = reliability_of_figure(found.share, found.se, n=whole["n_points"]).value
+    why = "Expected of the plan at the shares given, before any point is seen."
+    nothing = dict.fromkeys((*expected, "reliability"))
+    rows = [{**row, **nothing} for row in rows]
+    rows.append({**whole, **expected, "reliability": label})
+    labels = {"method": "expected_error", "why": why}
+    show([{**row, **labels} for row in rows], as_json, version=version, on=on, hidden=("method",))
+
+
+def _say_overall(rows: list[dict[str, Any]]) -> None:
+    typer.echo(f"overall accuracy {text_of(rows[0]['overall'])}, ", nl=False)
+    typer.echo(f"standard error {text_of(rows[0]['overall_se'])}")
 
 
 def _basis(level: float, df: float, n_units: int, n_positive: int) -> dict[str, float]:

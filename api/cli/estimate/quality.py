@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from api.cli.estimate.rows import show
+from api.cli.estimate.rows import HIDDEN, ReferenceDate, Version, estimate_row, show
 from api.cli.options import AsJson
 
 __all__ = ["disclosure", "reliability"]
@@ -15,18 +15,20 @@ __all__ = ["disclosure", "reliability"]
 
 def reliability(
     figures: Annotated[Path, typer.Argument(help="CSV of finished figures.")],
+    version: Version = "1",
+    on: ReferenceDate = None,
     as_json: AsJson = False,
 ) -> None:
     """Quality label of finished figures, by the thresholds of a round."""
-    from survey.estimation import reliability_of
     from survey.samples import figure_of, read_figures
 
     rows = []
     for at, row in enumerate(read_figures(figures).to_dict("records"), start=1):
         figure = figure_of(row, f"{figures.name}, row {at}")
-        label = reliability_of(figure).value
-        rows.append({"domain_id": row["domain_id"], "cv": figure.cv, "reliability": label})
-    show(rows, as_json)
+        own = {"method_version": row["method_version"] or ""}
+        rows.append(estimate_row(row["domain_id"], figure, **own))
+    hidden = tuple(name for name in HIDDEN if name != "cv")
+    show(rows, as_json, version=version, on=on, hidden=(*hidden, "ci_low_ha", "ci_high_ha"))
 
 
 def disclosure(
@@ -37,6 +39,8 @@ def disclosure(
     min_frame_segments: Annotated[
         int, typer.Option("--min-frame-segments", min=1, help="Fewest frame segments shown.")
     ] = 10,
+    version: Version = "1",
+    on: ReferenceDate = None,
     as_json: AsJson = False,
 ) -> None:
     """What must be hidden so that no small cell is shown or can be worked out."""
@@ -59,7 +63,7 @@ def disclosure(
         small, empty, value, risk, table["province_pcode"].to_numpy(dtype=object)
     )
     rule = f"below {min_risk_ha:g} ha of risk area or {min_frame_segments} frame segments"
-    rows = []
+    rows: list[dict[str, Any]] = []
     for at, row in enumerate(table.to_dict("records")):
         reason = rule if small[at] else REASON_SECONDARY if further.cells[at] else ""
         shown = not reason and not empty[at]
@@ -69,6 +73,7 @@ def disclosure(
                 "province_pcode": row["province_pcode"],
                 "value_ha": row["value_ha"] if shown else None,
                 "disclosure": reason or ("withheld for its quality" if empty[at] else ""),
+                "reliability": row["reliability"] if shown or not reason else None,
             }
         )
     totals = [(str(name), name in further.totals) for name in table["province_pcode"].unique()]
@@ -78,12 +83,18 @@ def disclosure(
             if name == "country"
             else (table["province_pcode"] == name).to_numpy()
         )
+        # Of unknown parts no total is made: missing is not zero.
+        unknown = int(np.isnan(value[inside]).sum())
+        reason = f"{unknown} of its districts have no value" if unknown else ""
         rows.append(
             {
                 "domain_id": f"total {name}",
                 "province_pcode": "" if name == "country" else name,
-                "value_ha": None if is_hidden else float(np.nansum(value[inside])),
-                "disclosure": REASON_SECONDARY if is_hidden else "",
+                "value_ha": None if is_hidden or unknown else float(value[inside].sum()),
+                "disclosure": REASON_SECONDARY if is_hidden else reason,
+                "reliability": None,
             }
         )
-    show(rows, as_json)
+    labels = {"method": "secondary_suppression"}
+    rows = [{**row, **labels, "why": row["disclosure"] or "May be shown."} for row in rows]
+    show(rows, as_json, version=version, on=on, hidden=("method",))

@@ -1,10 +1,11 @@
-"""The rows of an answer: JSON with every column, or a table that fits a terminal."""
+"""What all verbs print: rows with their labels, as a table for people or as JSON."""
 
 from __future__ import annotations
 
 import json
 import math
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,10 +13,26 @@ import typer
 if TYPE_CHECKING:
     from survey.types import Estimate
 
-__all__ = ["HIDDEN", "Level", "Seed", "estimate_row", "show", "text_of"]
+__all__ = [
+    "HIDDEN",
+    "Level",
+    "ReferenceDate",
+    "Seed",
+    "Version",
+    "estimate_row",
+    "show",
+    "text_of",
+]
 
 Level = Annotated[float, typer.Option("--level", help="Coverage of the intervals, 0-1.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Of the random draws.")]
+Version = Annotated[
+    str, typer.Option("--method-version", help="Your label of definitions and key.")
+]
+ReferenceDate = Annotated[
+    datetime | None,
+    typer.Option("--reference-date", formats=["%Y-%m-%d"], help="Day the figures hold for."),
+]
 
 # Columns of an estimate that only --json shows.
 HIDDEN = (
@@ -27,9 +44,7 @@ HIDDEN = (
     "deff",
     "n_positive",
     "estimate_type",
-    "method_version",
     "unobserved_share",
-    "why",
 )
 
 
@@ -58,26 +73,53 @@ def estimate_row(domain_id: str, figure: Estimate, **more: Any) -> dict[str, Any
 
 
 def show(
-    rows: Sequence[Mapping[str, Any]], as_json: bool, *, hidden: tuple[str, ...] = ()
+    rows: Sequence[Mapping[str, Any]],
+    as_json: bool,
+    *,
+    version: str = "1",
+    on: datetime | None = None,
+    hidden: tuple[str, ...] = (),
 ) -> None:
-    """Rows as JSON with every column, or as a table of those that fit a terminal."""
+    """Rows as JSON with every column, or as a table of those that fit a terminal.
+
+    Every row says `method`, `reliability` and `why` itself and gets `method_version` (the
+    analyst's label and the method, where the row has none yet) and `reference_date`; people
+    read these two once, below the table.
+    """
+    labelled = [_labelled(row, version, on) for row in rows]
     if as_json:
-        clean = [{key: _finite(value) for key, value in row.items()} for row in rows]
+        clean = [{key: _finite(value) for key, value in row.items()} for row in labelled]
         typer.echo(json.dumps(clean, indent=2, ensure_ascii=False))
         return
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
+    hidden = (*hidden, "method_version", "reference_date", "why")
     table = Table(box=box.SIMPLE, padding=(0, 1, 0, 0), pad_edge=False)
-    columns = list(dict.fromkeys(k for row in rows for k in row))
+    columns = list(dict.fromkeys(k for row in labelled for k in row))
     for name in columns:
         if name not in hidden:
-            right = all(isinstance(row.get(name, 0.0), int | float) for row in rows)
+            right = all(isinstance(row.get(name, 0.0), int | float) for row in labelled)
             table.add_column(name, justify="right" if right else "left", overflow="fold")
-    for row in rows:
+    for row in labelled:
         table.add_row(*(text_of(row.get(name)) for name in columns if name not in hidden))
     Console().print(table)
+    versions = dict.fromkeys(str(row["method_version"]) for row in labelled)
+    typer.echo(f"method_version: {'; '.join(versions)}")
+    if on is not None:
+        typer.echo(f"reference date: {on.date().isoformat()}")
+
+
+def _labelled(row: Mapping[str, Any], version: str, on: datetime | None) -> dict[str, Any]:
+    from survey.estimation import version_of
+
+    return {
+        **{key: value for key, value in row.items() if key != "why"},
+        "method_version": row.get("method_version") or version_of(version, row["method"]),
+        "reference_date": None if on is None else on.date().isoformat(),
+        "why": row["why"],
+    }
 
 
 def _finite(value: Any) -> Any:

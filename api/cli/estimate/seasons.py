@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from api.cli.estimate.rows import Level, show
+from api.cli.estimate.rows import Level, ReferenceDate, show
 from api.cli.estimate.segments import FramePath, SamplePath
 from api.cli.options import AsJson
 
 if TYPE_CHECKING:
-    from survey.estimation import Frame
+    from survey.estimation import ChangeEstimate, Frame
     from survey.estimation.units import Bools
 
 __all__ = ["change", "compare"]
+
+# Columns that only --json shows.
+HIDDEN = ("level", "before_ha", "after_ha", "correlation", "n_segments", "method", "signed_by")
 
 
 class SeasonEstimator(StrEnum):
@@ -48,11 +51,10 @@ def change(
         str, typer.Option("--domain", help="District or province; all if left out.")
     ] = "",
     level: Level = 0.95,
+    on: ReferenceDate = None,
     as_json: AsJson = False,
 ) -> None:
     """Change between two seasons, with the covariance of segments seen in both."""
-    from dataclasses import asdict
-
     from survey.estimation import change_between, season_total
     from survey.samples import read_sample, read_segments
 
@@ -72,7 +74,7 @@ def change(
             )
         )
     result = change_between(seasons[0], seasons[1], level=level, signed_by=signed_by)
-    show([asdict(result)], as_json, hidden=("why", "correlation", "signed_by"))
+    show([_row(result)], as_json, on=on, hidden=HIDDEN)
 
 
 def _member(frame: Frame, code: str) -> Bools:
@@ -94,11 +96,10 @@ def compare(
         str, typer.Option("--signed-by", help="Who accepts a comparison across methods.")
     ] = "",
     level: Level = 0.95,
+    on: ReferenceDate = None,
     as_json: AsJson = False,
 ) -> None:
     """Change between finished figures, refused where their method_version differs."""
-    from dataclasses import asdict
-
     from survey.errors import EstimationError
     from survey.estimation import change_of_figures
     from survey.samples import read_season
@@ -120,7 +121,22 @@ def compare(
                 raise
             typer.echo(f"{name}: no change ({problem})", err=True)
             continue
-        rows.append({"domain_id": name, **asdict(change)})
+        rows.append({"domain_id": name, **_row(change)})
     for name in sorted(set(first) ^ set(second)):
         typer.echo(f"{name}: in one of the two files only", err=True)
-    show(rows, as_json, hidden=("why", "correlation", "n_overlap", "signed_by", "df"))
+    if not rows:
+        raise EstimationError(
+            f"no domain of {before.name} and {after.name} can be compared; the reasons are above"
+        )
+    show(rows, as_json, on=on, hidden=(*HIDDEN, "n_overlap", "df"))
+
+
+def _row(change: ChangeEstimate) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from survey.estimation import reliability_of_change
+
+    label = reliability_of_change(
+        change.before_ha, change.after_ha, change.se_ha, n=change.n_segments
+    )
+    return {**asdict(change), "reliability": label.value}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from api.cli.estimate.rows import HIDDEN, Level, Seed, estimate_row, show
+from api.cli.estimate.rows import HIDDEN, Level, ReferenceDate, Seed, Version, estimate_row, show
 from api.cli.options import AsJson
 
 if TYPE_CHECKING:
@@ -76,11 +76,10 @@ def totals(
     bootstrap: Annotated[
         int, typer.Option("--bootstrap", min=0, help="Replicates for the MSE of two_part.")
     ] = 0,
-    method_version: Annotated[
-        str, typer.Option("--method-version", help="Your label of definitions and key.")
-    ] = "1",
     level: Level = 0.95,
     seed: Seed = 0,
+    version: Version = "1",
+    on: ReferenceDate = None,
     as_json: AsJson = False,
 ) -> None:
     """Hectares of every district, province and the country."""
@@ -102,13 +101,13 @@ def totals(
             max_unobserved_share=max_unobserved,
         )
         rows = estimate_ladder(segments, drawn, estimator=estimator.value, rule=rule, rng=rng)
-        version = comparability_label(method_version, estimator.value, small_area.value)
+        label = comparability_label(version, estimator.value, small_area.value)
     else:
         if method in (Method.TWO_PART, Method.BHF):
             rows = _model(segments, drawn, method, level, rng, bootstrap)
         else:
             rows = _each_domain(segments, drawn, method, level)
-        version = comparability_label(method_version, method.value, "none")
+        label = comparability_label(version, method.value, "none")
     if table.n_filled:
         typer.echo(f"{table.n_filled} segments: map hectares filled from their stratum", err=True)
     show(
@@ -118,13 +117,14 @@ def totals(
                 **estimate_row(
                     row.domain_id,
                     row.estimate,
-                    method_version=version,
+                    method_version=label,
                     unobserved_share=unobserved[row.domain_id],
                 ),
             }
             for row in rows
         ],
         as_json,
+        on=on,
         hidden=HIDDEN,
     )
 
@@ -136,10 +136,14 @@ def covariance(
         Rung, typer.Option("--estimator", help="One for all domains.")
     ] = Rung.EXPANSION,
     by: Annotated[By, typer.Option("--by", help="Districts or provinces.")] = By.DISTRICT,
+    version: Version = "1",
+    on: ReferenceDate = None,
     as_json: AsJson = False,
 ) -> None:
     """Totals of all domains with their covariances, for sums and differences of domains."""
-    from survey.estimation import domain_totals
+    import math
+
+    from survey.estimation import domain_totals, reliability_of_figure
     from survey.samples import read_sample, read_segments
 
     segments = read_segments(frame)
@@ -150,21 +154,35 @@ def covariance(
         estimator=estimator.value,
     )
     names = [str(name) for name in found.domain_id]
-    rows = [
-        {
-            "domain_id": name,
-            "value_ha": float(found.value_ha[at]),
-            "se_ha": float(found.covariance_ha2[at, at]) ** 0.5,
-            "n_segments": int(found.n_segments[at]),
-            "method": found.method,
-            **{
-                f"cov {other}": float(found.covariance_ha2[at, to])
-                for to, other in enumerate(names)
-            },
-        }
-        for at, name in enumerate(names)
-    ]
-    show(rows, as_json, hidden=("method",))
+    rows = []
+    for at, name in enumerate(names):
+        n, n_positive = int(found.n_segments[at]), int(found.n_positive[at])
+        value = float(found.value_ha[at])
+        # Found nowhere in the domain: no error is known, only an upper limit (`totals`).
+        se = float(found.covariance_ha2[at, at]) ** 0.5 if n_positive else math.nan
+        rows.append(
+            {
+                "domain_id": name,
+                "value_ha": value,
+                "se_ha": se,
+                "df": found.df,
+                "n_segments": n,
+                "n_positive": n_positive,
+                "method": found.method,
+                "reliability": reliability_of_figure(
+                    value, se, n=n, n_positive=n_positive, df=found.df
+                ).value,
+                **{
+                    f"cov {other}": float(found.covariance_ha2[at, to])
+                    for to, other in enumerate(names)
+                },
+                "why": "Linearised, for sums and differences of domains; without the pooled "
+                "error and the rules for few finds of a figure of its own."
+                if n
+                else "No sampled segment.",
+            }
+        )
+    show(rows, as_json, version=version, on=on, hidden=("df", "n_positive", "method"))
 
 
 def _model(
@@ -197,6 +215,7 @@ def _each_domain(
         regression_total,
     )
     from survey.estimation.assisted import difference_total
+    from survey.estimation.rules import with_coverage_warning
 
     rows = []
     for admin_level, codes in (
@@ -219,6 +238,8 @@ def _each_domain(
             except TooFewUnitsError as problem:
                 typer.echo(f"{admin_level} {code}: no figure ({problem})", err=True)
                 continue
+            if admin_level != "district":
+                figure = with_coverage_warning(figure)
             rows.append(
                 DomainEstimate(admin_level=admin_level, domain_id=str(code), estimate=figure)
             )

@@ -18,6 +18,7 @@ from survey.estimation import (
     expansion_total,
     reliability_of,
 )
+from survey.estimation.rules import with_coverage_warning
 from survey.types import EstimateType, Reliability
 
 
@@ -311,10 +312,23 @@ def test_non_response_is_named_in_the_country():
 def test_figures_whose_intervals_cover_too_little_say_so():
     frame, truth = landscape()
     thin = by_id(estimate_ladder(frame, draw(frame, truth, 8), estimator="expansion"))
-    assert "covers less than it states" in thin["province", "MR01"].why
+    assert "can cover less than it states" in thin["province", "MR01"].why
     assert "can cover less" in thin["district", "MR010"].why
-    full = by_id(estimate_ladder(frame, draw(frame, truth, 25), estimator="expansion"))
-    assert "covers less" not in full["province", "MR01"].why
+    # The country is judged by its own counts.
+    assert thin["country", "country"].n_segments >= 20
+    assert "segments with the crop the interval can cover less" in thin["country", "country"].why
+
+
+def test_only_many_finds_are_silent_on_coverage():
+    frame, truth = landscape()
+    row = by_id(estimate_ladder(frame, draw(frame, truth, 25), estimator="expansion"))
+    few = row["country", "country"]
+    assert 0 < few.n_positive < 100
+    many = with_coverage_warning(replace(few, n_positive=100, why="Expansion."))
+    assert many.why == "Expansion."
+    # A complete count has no error to doubt.
+    assert "cover less" not in with_coverage_warning(replace(few, se_ha=0.0, why="")).why
+    assert with_coverage_warning(few) == few  # said once
 
 
 def with_covariate(frame, covariate):

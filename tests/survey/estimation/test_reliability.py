@@ -5,7 +5,12 @@ import math
 import pytest
 
 from survey.errors import EstimationError
-from survey.estimation import Thresholds, reliability_of
+from survey.estimation import (
+    Thresholds,
+    reliability_of,
+    reliability_of_change,
+    reliability_of_figure,
+)
 from survey.types import Estimate, EstimateType, Reliability
 
 
@@ -79,3 +84,20 @@ def test_few_positive_segments_are_judged_by_the_interval():
     assert reliability_of(few) is Reliability.INDICATIVE
     assert reliability_of(few, Thresholds(min_positive=3)) is Reliability.PUBLISHABLE
     assert reliability_of(estimate(100.0, 1.0, positive=4)) is Reliability.SUPPRESSED
+
+
+def test_a_change_is_judged_against_the_larger_season():
+    # No change, well measured: a coefficient of variation of the difference would be infinite.
+    assert reliability_of_change(1000.0, 1000.0, 100.0, n=30) is Reliability.PUBLISHABLE
+    assert reliability_of_change(300.0, 1000.0, 300.0, n=30) is Reliability.INDICATIVE
+    assert reliability_of_change(1000.0, 300.0, 400.0, n=30) is Reliability.SUPPRESSED
+    assert reliability_of_change(1000.0, 900.0, 10.0, n=9) is Reliability.SUPPRESSED
+
+
+def test_figures_in_any_unit_have_labels():
+    assert reliability_of_figure(0.4, 0.04, n=50) is Reliability.PUBLISHABLE
+    assert reliability_of_figure(-0.4, 0.04, n=50) is Reliability.PUBLISHABLE
+    assert reliability_of_figure(0.0, 0.04, n=50) is Reliability.SUPPRESSED
+    assert reliability_of_figure(0.0, math.nan, n=50, n_positive=0) is Reliability.NOT_DETECTED
+    assert reliability_of_figure(0.4, math.nan, n=50) is Reliability.SUPPRESSED
+    assert reliability_of_figure(0.4, 0.04, n=math.nan) is Reliability.SUPPRESSED
