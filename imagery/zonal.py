@@ -352,6 +352,7 @@ def _on_grid(zones: gpd.GeoDataFrame, grid: Grid, *, source: str) -> npt.NDArray
     """Zones in the grid's reference system, at least one of them on the grid."""
     if zones.crs is None:
         raise GridError("the polygons carry no coordinate reference system; set it")
+    _require_polygons(zones)
     shapes = zones.geometry
     if zones.crs != grid.crs:
         dense = shapely.segmentize(shapes.to_numpy(), _DENSE[zones.crs.is_geographic])
@@ -366,6 +367,25 @@ def _on_grid(zones: gpd.GeoDataFrame, grid: Grid, *, source: str) -> npt.NDArray
             "check that both cover the same place and name the right CRS"
         )
     return on_grid
+
+
+def _require_polygons(zones: gpd.GeoDataFrame) -> None:
+    """Points have no hectares, and a ring that crosses itself has two answers."""
+    shapes = zones.geometry
+    empty = (shapes.isna() | shapes.is_empty).to_numpy()
+    kinds = shapes.geom_type.isin(["Polygon", "MultiPolygon"]).to_numpy()
+    bad = np.flatnonzero(empty | ~kinds | ~shapes.is_valid.to_numpy())
+    if len(bad):
+        row = int(bad[0])
+        what = "is empty"
+        if not empty[row]:
+            what = f"is a {shapes.iloc[row].geom_type}"
+            if kinds[row]:
+                what = f"is no valid polygon ({shapely.is_valid_reason(shapes.iloc[row])})"
+        raise GridError(
+            f"row {row + 1} of the polygons {what}, so it has no hectares ({len(bad)} such rows); "
+            "give polygons, repaired where they cross themselves (in QGIS: Fix geometries)"
+        )
 
 
 def _parts(

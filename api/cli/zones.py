@@ -165,6 +165,14 @@ def _shapes(zones: Path, id_column: str) -> gpd.GeoDataFrame:
             f"{zones.name} has no column {id_column!r}; it has "
             f"{', '.join(map(str, shapes.columns))}"
         )
+    twice = shapes[id_column].isna() | shapes[id_column].duplicated()
+    if twice.any():
+        row = int(twice.to_numpy().argmax())
+        raise SurveyError(
+            f"{zones.name}, row {row + 1}: {id_column} {shapes[id_column].iloc[row]!r} does not "
+            f"identify one polygon ({int(twice.sum())} such rows); choose another column, or "
+            "dissolve the polygons by it"
+        )
     return shapes
 
 

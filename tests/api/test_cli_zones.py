@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from api.cli.command import app
 from imagery.catalog import read_scenes
+from survey.errors import SurveyError
 from survey.readers import read_districts, read_frame
 
 MINIATURE = Path(__file__).resolve().parents[2] / "sample_tiles" / "miniature"
@@ -65,6 +66,16 @@ def test_maps_that_overlap_count_once(tmp_path: Path, zones: Path) -> None:
     np.testing.assert_allclose(found[["forest", "poppy"]], [1.2, 0.8], rtol=1e-3)
     result = CliRunner().invoke(app, ["zonal", str(zones), "--id", "name", "--to", str(table)])
     assert result.exit_code == 2
+
+
+def test_a_column_that_names_two_polygons_is_refused(tmp_path: Path, zones: Path) -> None:
+    shapes = gpd.read_file(zones)
+    twice = tmp_path / "twice.gpkg"
+    pd.concat([shapes, shapes]).to_file(twice)
+    codes = write_map(tmp_path / "w.tif", np.full((10, 12), 1))
+    with pytest.raises(SurveyError, match=r"twice.gpkg, row 2: name 'A' does not identify one"):
+        run("zonal", codes, twice, "--id", "name", "--to", tmp_path / "ha.csv")
+    assert not (tmp_path / "ha.csv").exists()
 
 
 def test_change_says_that_it_is_no_estimate(tmp_path: Path, zones: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 import rasterio
 import shapely
 from affine import Affine
-from pyproj import CRS
+from pyproj import CRS, Geod, Transformer
 
 from imagery.catalog import read_scenes
 from imagery.errors import GridError, TrainingError
@@ -53,6 +53,69 @@ def test_half_pixels_by_hand(tmp_path: Path) -> None:
     assert ha[1] == pytest.approx(2.0 * pixel, rel=1e-6)
     assert ha[2] == pytest.approx(0.5 * pixel, rel=1e-6)
     assert ha[0] == pytest.approx(0.5 * pixel, rel=1e-6)
+
+
+@pytest.mark.parametrize("crs", ["EPSG:32647", "EPSG:4326", "EPSG:3857"])
+def test_hectares_of_a_small_map_computed_independently(tmp_path: Path, crs: str) -> None:
+    """Each pixel cut with shapely and its ground measured by pyproj: nothing of ours."""
+    rng = np.random.default_rng(5)
+    codes = rng.integers(0, 4, (12, 9)).astype(np.uint8)
+    pixel = 0.0001 if crs == "EPSG:4326" else 10.0
+    west, north = {
+        "EPSG:32647": (500_000.0, 2_300_000.0), "EPSG:4326": (98.0, 21.0),
+        "EPSG:3857": (11_000_000.0, 2_400_000.0),
+    }[crs]  # fmt: skip
+    with rasterio.open(
+        tmp_path / "m.tif", "w", driver="GTiff", width=9, height=12, count=1, dtype="uint8",
+        nodata=0, crs=crs, transform=Affine(pixel, 0, west, 0, -pixel, north),
+    ) as out:  # fmt: skip
+        out.write(codes, 1)
+
+    def at(*points: tuple[float, float]) -> shapely.Polygon:
+        return shapely.Polygon([(west + x * pixel, north - y * pixel) for x, y in points])
+
+    field = at((0.3, 0.2), (8.1, 2.7), (6.4, 11.9), (2.2, 9.5))
+    hollow = at((1, 1), (8, 1), (8, 11), (1, 11)) - at((3.5, 3.5), (6.5, 4), (5, 8.2))
+    beyond = at((-2, 4), (4, 4), (4, 8), (-2, 8))
+    to_degrees = Transformer.from_crs(crs, "EPSG:4326", always_xy=True).transform
+    ground = Geod(ellps="WGS84")
+
+    def hectares(shape: shapely.Geometry) -> float:
+        degrees = shapely.transform(shape, to_degrees, interleaved=False)
+        return (
+            abs(ground.geometry_area_perimeter(shapely.geometry.polygon.orient(degrees))[0]) / 1e4
+        )
+
+    shapes = [field, hollow, beyond]
+    expected = np.zeros((3, 4))
+    for row, col in np.ndindex(codes.shape):
+        cell = at((col, row), (col + 1, row), (col + 1, row + 1), (col, row + 1))
+        for number, shape in enumerate(shapes):
+            for part in shapely.get_parts(shapely.intersection(cell, shape)):
+                if part.area > 0.0:
+                    expected[number, codes[row, col]] += hectares(part)
+    # What of the third lies beyond the raster is unobserved.
+    expected[2, 0] += hectares(at((-2, 4), (0, 4), (0, 8), (-2, 8)))
+    table = class_hectares(tmp_path / "m.tif", zones(*shapes, crs=crs), "zone")
+    found = table.pivot_table(index="zone", columns="class_code", values="ha", fill_value=0.0)
+    np.testing.assert_allclose(found.to_numpy(), expected, rtol=2e-5)
+    if crs == "EPSG:32647":
+        # By hand: 6 x 4 pixels of 100 m2, and 0.9996^2 of the map's area on the ground less.
+        assert found.loc["Z2"].sum() == pytest.approx(0.24 / 0.9996**2, rel=1e-5)
+
+
+def test_shapes_without_hectares_are_named(tmp_path: Path) -> None:
+    write_map(tmp_path / "m.tif", np.ones((10, 10)))
+    good = shapely.box(X, Y - 50, X + 50, Y)
+    bow = shapely.Polygon([(X, Y), (X + 50, Y - 50), (X + 50, Y), (X, Y - 50)])
+    for bad, message in (
+        (shapely.Point(X + 5, Y - 5), "row 2 of the polygons is a Point"),
+        (shapely.Polygon(), "row 2 of the polygons is empty"),
+        (None, "row 2 of the polygons is empty"),
+        (bow, r"row 2 of the polygons is no valid polygon \(Self-intersection"),
+    ):
+        with pytest.raises(GridError, match=message):
+            class_hectares(tmp_path / "m.tif", zones(good, bad), "zone")
 
 
 @pytest.mark.parametrize(("crs", "pixel"), [("EPSG:32647", 10.0), ("EPSG:4326", 0.0001)])
