@@ -35,6 +35,7 @@ from survey.errors import ConflictError, FormError
 from survey.forms import Submission
 from survey.forms.durable import instance_key
 from survey.forms.questionnaires import QUESTIONS
+from survey.forms.stored import readable_files
 from survey.review import UNTOUCHABLE, Action, Review, ReviewLog, ReviewState
 from survey.rounds import read_round
 
@@ -221,9 +222,8 @@ def _detail(
             for place in places
         ],
         n_files=sum(
-            path.is_file()
+            len(readable_files(folder))
             for folder in desk.store.attachment_folders(review.instance_id)
-            for path in folder.iterdir()
         ),
         # Another content may be of another household elsewhere.
         others=other_answers(

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import secrets
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
@@ -25,6 +26,8 @@ __all__ = [
     "flush_folder",
     "instance_key",
     "make_private",
+    "remove_file",
+    "remove_tree",
     "settle",
     "store_lock",
     "to_json",
@@ -102,6 +105,21 @@ def flush_folder(folder: Path) -> None:
         os.fsync(directory)
     finally:
         os.close(directory)
+
+
+def remove_file(path: Path) -> None:
+    """Remove a file, on disk before it returns; it may be gone already."""
+    path.unlink(missing_ok=True)
+    with suppress(FileNotFoundError):
+        flush_folder(path.parent)
+
+
+def remove_tree(folder: Path) -> int:
+    """Remove a folder, on disk before it returns; how many files were directly in it."""
+    n = sum(path.is_file() for path in folder.iterdir())
+    shutil.rmtree(folder)
+    flush_folder(folder.parent)
+    return n
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from survey.errors import ConfigError, FormError
+from survey.forms.contents import contents_file
 from survey.forms.deliveries import Delivery
 from survey.forms.durable import Content, Place, instance_key, settle, to_json, write_all
 from survey.forms.encryption import SealedSubmission
@@ -170,6 +171,9 @@ def _plain_writes(item: _Work, root: Path) -> list[tuple[Place, Content]]:
     if item.delivery.mapping is not None:
         written = item.delivery.mapping.encode()
         writes.append((root / "raw" / hashlib.sha256(written).hexdigest(), written))
+    if item.is_accepted and any(row is not None for _, row in item.parsed.places):
+        keys = [instance_key(each.instance_id) for each in item.parsed.submissions]
+        writes.append(contents_file(root, item.digest, keys))
     if not item.is_accepted:
         refused = {
             **item.arrival(),

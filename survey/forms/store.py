@@ -6,6 +6,7 @@ submissions/<form>/<key>.json    one file per instanceID, written once
 conflicts/<key>-<content>.json   another content under a known instanceID
 sealed/<form>/<key>.json         encrypted submissions, whose answers this program cannot read
 refused/<sha256>.json            why a file was refused
+contents/<sha256>-<digest>.json  which submissions a raw table holds (`survey.forms.contents`)
 attachments/<key>/<sha256>-<name>          files of a submission, byte for byte
 attachments/<key>/deliveries/<digest>.json which files came when, from whom
 incoming/                        files that are being received
@@ -208,12 +209,13 @@ class SubmissionStore:
                 for row in sorted(mine.glob("deliveries/*.json"))
                 for each in json.loads(row.read_bytes())["files"]
             }
+            there = {name: file for name, file in stored.items() if file.is_file()}
             yield StoredSealed(
                 instance_id=about["instance_id"],
                 raw_sha256=found["raw_sha256"],
                 received_at=datetime.fromisoformat(found["received_at"]),
                 sender=found.get("sender", ""),
-                files={name: stored.get(name) for name in about["files"]},
+                files={name: there.get(name) for name in about["files"]},
             )
 
     def raw(self, sha256: str) -> bytes:

@@ -18,16 +18,22 @@ from survey.forms.encryption import SealedSubmission
 from survey.forms.records import Submission
 
 __all__ = [
+    "SEALED_SUFFIX",
     "Stored",
     "StoredSealed",
     "form_folder",
     "read_record",
+    "readable_files",
     "record_names",
     "safe_name",
     "sealed_record",
     "stored_content",
     "submission_record",
 ]
+
+
+#: With which phones name what they encrypted: photo.jpg.enc, submission.xml.enc.
+SEALED_SUFFIX = ".enc"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +61,7 @@ class Stored:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredSealed:
-    """An encrypted submission, and where its files lie; None where one has not arrived."""
+    """An encrypted submission, and where its files lie; None where one is not there (yet)."""
 
     instance_id: str
     raw_sha256: str
@@ -151,6 +157,16 @@ def form_folder(form_id: str) -> str:
     """Name of a folder for a form that this program need not know."""
     is_plain = re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}", form_id)
     return form_id if is_plain else hashlib.sha256(form_id.encode()).hexdigest()[:40]
+
+
+def readable_files(folder: Path) -> list[Path]:
+    """Photos and other files of a submission, without those that a phone encrypted.
+
+    What was in these lies beside them once they are decrypted.
+    """
+    return sorted(
+        path for path in folder.iterdir() if path.suffix != SEALED_SUFFIX and path.is_file()
+    )
 
 
 def safe_name(name: str) -> str:

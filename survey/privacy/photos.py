@@ -15,6 +15,7 @@ from PIL import Image, ImageOps
 from survey.errors import FormError
 from survey.forms import SubmissionStore, form_ids
 from survey.forms.durable import store_lock
+from survey.forms.stored import readable_files
 from survey.privacy.exports import ExportLog
 from survey.review import accepted_submissions
 
@@ -65,7 +66,7 @@ def _release(store: SubmissionStore, folder: Path, forms: Sequence[str], now: da
         accepted, _ = accepted_submissions(store, form_id)
         for submission in accepted:
             for place in store.attachment_folders(submission.instance_id)[:1]:
-                found += [(form_id, path) for path in sorted(place.iterdir()) if path.is_file()]
+                found += [(form_id, path) for path in readable_files(place)]
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     written, refused = 0, []
     for form_id, path in found:

@@ -10,16 +10,15 @@ from __future__ import annotations
 
 import json
 import secrets
-import shutil
-from collections import Counter
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from survey.forms import SubmissionStore
-from survey.forms.durable import flush_folder, store_lock, to_json, write_once
-from survey.privacy.erasure import remove_file
+from survey.forms.durable import remove_file, remove_tree, store_lock, to_json, write_once
+from survey.forms.stored import SEALED_SUFFIX, safe_name
 from survey.privacy.exports import ExportLog
 from survey.privacy.withdrawal import finish_removals
 from survey.review import Action, ReviewLog
@@ -60,7 +59,8 @@ class _Expired:
             {
                 "submissions": len(self.submissions),
                 "refused files": len(self.refused),
-                "photos and other files": len(self.attachments),
+                "photos and other files": sum(p.suffix != SEALED_SUFFIX for p in self.attachments),
+                "encrypted files": sum(p.suffix == SEALED_SUFFIX for p in self.attachments),
                 "exported files": len(self.exports),
                 "files of runs": len(self.results),
             }
@@ -115,6 +115,7 @@ def _expired(declared: Round, store: SubmissionStore, now: datetime) -> _Expired
         for sealed in store.iter_sealed()
         if sealed.received_at < now - timedelta(days=limits.submissions_days)
     )
+    shut = _encrypted_answers(root)
     refused = tuple(
         record.stem
         for record in sorted(root.glob("refused/*.json"))
@@ -127,6 +128,7 @@ def _expired(declared: Round, store: SubmissionStore, now: datetime) -> _Expired
             path
             for folder in sorted(root.glob("attachments/*"))
             for path in _old_attachments(folder, now - timedelta(days=limits.photos_days))
+            if not _is_answers(path, shut)
         ),
         exports=tuple(
             path
@@ -145,6 +147,22 @@ def _old_attachments(folder: Path, before: datetime) -> Iterator[Path]:
     ]
     if times and max(times) < before:
         yield from (path for path in sorted(folder.iterdir()) if path.is_file())
+
+
+def _encrypted_answers(root: Path) -> dict[str, set[str]]:
+    """Names of the files with answers that nobody has decrypted here, by key of the submission."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for path in (*root.glob("sealed/*/*.json"), *root.glob("conflicts/*.json")):
+        about = json.loads(path.read_bytes()).get("sealed")
+        if about and not (root / "submissions" / about["form_id"] / path.name).exists():
+            found[path.stem.partition("-")[0]].add(safe_name(about["files"][-1]))
+    return found
+
+
+def _is_answers(path: Path, shut: Mapping[str, set[str]]) -> bool:
+    """Whether a file holds the answers of a submission: they expire with it, not with photos."""
+    key = path.parent.name.partition("-")[0]
+    return path.name.partition("-")[2] in shut.get(key, ())
 
 
 def _old_results(declared: Round, before: datetime) -> Iterator[Path]:
@@ -201,8 +219,7 @@ def _remove(
         # The reason goes last: as long as it stands, the next call finds the rest.
         remove_file(store.folder / "raw" / digest)
         for folder in store.folder.glob(f"attachments/{digest[:40]}*"):
-            shutil.rmtree(folder)
-            flush_folder(folder.parent)
+            remove_tree(folder)
         remove_file(store.folder / "refused" / f"{digest}.json")
     for path in (*expired.attachments, *expired.exports, *expired.results):
         remove_file(path)

@@ -12,8 +12,9 @@ from survey.errors import FormError
 from survey.forms import Submission, SubmissionStore
 from survey.forms.durable import store_lock, to_json, write_once
 from survey.forms.tombstones import WITHDRAWAL_CODE, code_digest
-from survey.privacy.erasure import Erased, erase, raw_submissions
+from survey.privacy.erasure import Erased, erase
 from survey.privacy.exports import ExportLog
+from survey.privacy.rawfiles import raw_submissions
 from survey.review import ReviewLog
 
 __all__ = [
@@ -38,7 +39,7 @@ class Withdrawal:
     n_new : int
         Submissions withdrawn now; 0 where the code was used before.
     is_recompute_needed : bool
-        Figures of the round rest on it: run it again.
+        Figures of the round rest on it and were not made again since: run it again.
     """
 
     n_new: int
@@ -93,11 +94,13 @@ def withdraw(
                 now=now,
                 by=by,
             )
-        used = any(stone.was_used for stone in store.tombstones.of_code(code))
-        if used:
-            mark_recompute(output_folder, now=now)
         erased = finish_removals(store, output_folder, now=now)
-    return Withdrawal(n_new=len(targets), erased=erased, is_recompute_needed=used)
+        used = any(stone.was_used for stone in store.tombstones.of_code(code))
+    return Withdrawal(
+        n_new=len(targets),
+        erased=erased,
+        is_recompute_needed=used and (output_folder / RECOMPUTE).is_file(),
+    )
 
 
 def finish_removals(store: SubmissionStore, output_folder: Path, *, now: datetime) -> Erased:

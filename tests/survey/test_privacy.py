@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from survey.errors import FormError
-from survey.forms import SubmissionStore
+from survey.forms import DecryptionResult, SubmissionStore, decrypt_store, make_keys
 from survey.forms.deliveries import Delivery
 from survey.forms.encryption import read_sealed
 from survey.forms.uploads import UploadError, Uploads
@@ -310,38 +310,144 @@ def test_two_people_with_one_code_are_not_confused(make) -> None:
     with pytest.raises(FormError, match="2 submissions have this code"):
         take_out(prepared, "CODEb")
     assert take_out(prepared, "uuid:z").n_new == 1
+    # What the other one told stays, and the bytes it came in.
+    (other,) = (s for s in prepared.store.iter_stored("farmer_survey")
+                if s.submission.instance_id == "uuid:b")  # fmt: skip
+    assert b"uuid:b" in prepared.store.raw(other.raw_sha256)
+    assert not any(b"uuid:z" in data for data in prepared.texts().values())
+
+
+def test_a_code_that_comes_again_marks_no_figures_that_were_made_since(make) -> None:
+    prepared = make()
+    assert take_out(prepared).is_recompute_needed
+    out = prepared.declared.output_folder
+    again = take_out(prepared)  # nobody has made them again
+    assert (again.n_new, again.is_recompute_needed) == (0, True)
+    shutil.rmtree(out)  # a run replaces the folder as a whole
+    (out / "publish").mkdir(parents=True)
+    record = {"run_id": "r2", "created_at": NOW.isoformat()}
+    (out / "publish" / "run.json").write_text(json.dumps(record))
+    again = take_out(prepared)
+    assert (again.n_new, again.is_recompute_needed) == (0, False)
+    assert not (out / "recompute.json").exists()
+
+
+def reads_of_raw(prepared: Prepared, code: str) -> set[bytes]:
+    """Contents of raw files that were read whole for a withdrawal."""
+    read, real = set(), Path.read_bytes
+
+    def noted(path: Path) -> bytes:
+        data = real(path)
+        if path.parent.name == "raw":
+            read.add(data)
+        return data
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "read_bytes", noted)
+        take_out(prepared, code)
+    return read
+
+
+@pytest.mark.parametrize("notes", ["as they are", "missing", "damaged"])
+def test_a_withdrawal_reads_the_raw_files_that_may_hold_it(make, notes: str) -> None:
+    prepared = make()
+    theirs, others = table("m", "n"), table("n", "o")
+    for data in (theirs, others, xml("p")):
+        prepared.store.import_file("f", data, received_at=THEN)
+    folder = prepared.store.folder / "contents"
+    assert len(list(folder.iterdir())) == 5
+    for note in folder.iterdir():
+        if notes == "missing":
+            note.unlink()
+        if notes == "damaged":
+            note.write_text("[")
+    read = reads_of_raw(prepared, "CODEm")
+    assert theirs in read
+    assert xml("p") not in read
+    assert (others in read) == (notes != "as they are")
+    assert table("n") in {path.read_bytes() for path in (prepared.store.folder / "raw").iterdir()}
+    assert not any(b"uuid:m" in data for data in prepared.texts().values())
+    # Of what had to be read it is on record now what is in it, unless that was refused.
+    assert others not in reads_of_raw(prepared, "CODEp")
+    for code in ("CODEn", "CODEo", CODE):  # n and gone are in several files
+        take_out(prepared, code)
+    texts = prepared.texts()
+    assert not any(b"uuid:n" in data or b"uuid:o" in data for data in texts.values())
+    assert prepared.traces() == []
+    raw = {path.name for path in (prepared.store.folder / "raw").iterdir()}
+    assert {path.name[:64] for path in folder.glob("*")} <= raw
+
+
+SHUT = (
+    b'<data id="farmer_survey" version="1" encrypted="yes"><base64EncryptedKey>QUJD'
+    b"</base64EncryptedKey><meta><instanceID>uuid:shut</instanceID></meta>"
+    b"<media><file>house.jpg.enc</file></media>"
+    b"<encryptedXmlFile>submission.xml.enc</encryptedXmlFile>"
+    b"<base64EncryptedElementSignature>QUJD</base64EncryptedElementSignature></data>"
+)
+
+
+def send_encrypted(store: SubmissionStore) -> Delivery:
+    """An encrypted submission with a photo, as a phone sends it; nobody decrypts it."""
+    files = []
+    for name, content in (("house.jpg.enc", b"SHUTPHOTO"), ("submission.xml.enc", b"SHUTANSWERS")):
+        files.append(store.receive(name))
+        files[-1].write(content)
+        files[-1].finish()
+    delivery = Delivery(
+        name="phone",
+        data=SHUT,
+        received_at=THEN,
+        sender="phone 2",
+        files=files,
+        sealed=read_sealed(SHUT),
+    )
+    store.import_all([delivery])
+    assert len(list(store.iter_sealed())) == 1
+    return delivery
 
 
 def test_what_is_encrypted_goes_by_its_identifier(make) -> None:
     prepared = make()
-    xml = (
-        b'<data id="farmer_survey" version="1" encrypted="yes"><base64EncryptedKey>QUJD'
-        b"</base64EncryptedKey><meta><instanceID>uuid:shut</instanceID></meta>"
-        b"<encryptedXmlFile>submission.xml.enc</encryptedXmlFile>"
-        b"<base64EncryptedElementSignature>QUJD</base64EncryptedElementSignature></data>"
-    )
-    answers = prepared.store.receive("submission.xml.enc")
-    answers.write(b"SHUTANSWERS")
-    answers.finish()
-    delivery = Delivery(
-        name="phone",
-        data=xml,
-        received_at=THEN,
-        sender="phone 2",
-        files=(answers,),
-        sealed=read_sealed(xml),
-    )
-    prepared.store.import_all([delivery])
-    assert len(list(prepared.store.iter_sealed())) == 1
+    delivery = send_encrypted(prepared.store)
     with pytest.raises(FormError, match="1 are encrypted: decrypt them first"):
         take_out(prepared, "WRONGCODE")
     assert take_out(prepared, "uuid:shut").n_new == 1
     assert list(prepared.store.iter_sealed()) == []
     for path, data in prepared.texts().items():
         assert b"uuid:shut" not in data, path
-        assert b"SHUTANSWERS" not in data, path
+        assert b"SHUT" not in data, path
     assert prepared.store.import_all([delivery])[0].n_withdrawn == 1
     assert list(prepared.store.iter_sealed()) == []
+
+
+def test_what_is_encrypted_expires_as_what_is_not(make) -> None:
+    prepared = make()
+    send_encrypted(prepared.store)
+    in_three, in_eleven = (NOW + timedelta(days=365 * n + 9) for n in (3, 11))
+    photos = purge_round(prepared.declared, now=in_three, by="night")
+    assert photos.counts["photos and other files"] == 1  # of the person whose answers are open
+    assert photos.counts["encrypted files"] == 1  # the photo, not the answers
+    assert [p.read_bytes() for p in prepared.store.folder.rglob("*.enc")] == [b"SHUTANSWERS"]
+    # A file of it is missing, so it waits; whoever decrypts is not stopped by it.
+    (left,) = prepared.store.iter_sealed()
+    assert {name for name, path in left.files.items() if path is None} == {"house.jpg.enc"}
+    _, public = make_keys(b"a long passphrase")
+    assert decrypt_store(prepared.store, public) == DecryptionResult(reports=(), n_waiting=1)
+    everything = purge_round(prepared.declared, now=in_eleven, by="night")
+    assert everything.counts["submissions"] == 5
+    assert list(prepared.store.iter_sealed()) == []
+    for path, data in prepared.texts().items():
+        assert b"uuid:shut" not in data, path
+        assert b"SHUT" not in data, path
+
+
+def test_files_that_a_phone_encrypted_are_no_photos(make, tmp_path: Path) -> None:
+    prepared = make()
+    (place,) = prepared.store.attachment_folders("uuid:gone")
+    (place / "0123456789abcdef-house.jpg.enc").write_bytes(b"encrypted")
+    done = release_photos(prepared.store, tmp_path / "pictures", now=NOW)
+    assert (done.n_written, done.refused) == (1, ())
 
 
 def test_exports_are_found(make, tmp_path: Path) -> None:
