@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from typer.main import get_command
 
@@ -34,13 +35,18 @@ def test_the_examples_of_features_run(
     text = (ROOT / "docs" / "features.md").read_text(encoding="utf-8")
     (tmp_path / "sample_tiles").symlink_to(ROOT / "sample_tiles")
     monkeypatch.chdir(tmp_path)
-    composites, drone = re.findall(r"```python\n(.*?)```", text, re.S)
+    composites, drone, hectares = re.findall(r"```python\n(.*?)```", text, re.S)
     names: dict[str, object] = {}
     exec(compile(composites, "docs/features.md", "exec"), names)  # noqa: S102
     assert names["model"].card["producers_accuracy"]["poppy"] > 0.5
     assert "ndvi_senescence" in capsys.readouterr().out
     exec(compile(drone, "docs/features.md", "exec"), names)  # noqa: S102
     assert names["rows"] > 5 * names["grass"]
+    exec(compile(hectares, "docs/features.md", "exec"), names)  # noqa: S102
+    # 10 x 10 m, one of them beyond the flight, and half of the rest each.
+    m2 = names["square_metres"].set_index("class_code")["m2"]
+    assert list(m2.index) == [0, 1, 2]
+    np.testing.assert_allclose(m2, [10.0, 45.0, 45.0], atol=3.0)
 
 
 def test_the_declaration_in_the_docs_is_one(tmp_path: Path) -> None:
