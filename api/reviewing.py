@@ -32,6 +32,7 @@ __all__ = [
     "review_row",
     "round_places",
     "round_reviews",
+    "sample_progress",
 ]
 
 #: Nothing of a season is older than this, counted from its reference date.
@@ -180,9 +181,19 @@ def review_progress(
 
 
 def sample_progress(
-    reviews: Sequence[Review], places: Places, *, covers: Callable[[str], bool]
+    reviews: Sequence[Review],
+    places: Places,
+    *,
+    covers: Callable[[str], bool],
+    names: bool = False,
 ) -> pd.DataFrame:
-    """Drawn, visited, accepted and missing segments of the districts shown."""
+    """Drawn, visited, accepted and missing segments of the districts shown.
+
+    Parameters
+    ----------
+    names : bool
+        The missing ones by their ids, which are names of places; else their number.
+    """
     visits = [
         r
         for r in reviews
@@ -194,7 +205,8 @@ def sample_progress(
         accepted={r.instance_id for r in visits if r.state is ReviewState.ACCEPTED},
     )
     table.insert(1, "district_name", [places.name_of[code] for code in table["district_pcode"]])
-    table["missing"] = [len(segments) for segments in table["missing"]]
+    if not names:
+        table["missing"] = [len(segments) for segments in table["missing"]]
     return table.loc[[covers(code) for code in table["district_pcode"]]]
 
 

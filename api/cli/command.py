@@ -16,6 +16,7 @@ from api.cli.estimate import estimate
 from api.cli.forms import forms
 from api.cli.imagery import classify, features, scenes, train
 from api.cli.privacy import photos, purge, withdraw
+from api.cli.progress import status
 from api.cli.review import review
 from api.cli.rounds import load, run
 from api.cli.service import serve
@@ -37,6 +38,7 @@ app = typer.Typer(
 )
 app.command()(run)
 forms.add_typer(review, name="review")
+forms.command()(status)
 forms.command("map")(take_over)
 forms.command()(export)
 forms.command()(withdraw)

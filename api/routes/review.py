@@ -29,6 +29,7 @@ from api.reviewing import (
     other_answers,
     review_progress,
     review_row,
+    sample_progress,
 )
 from survey.checks import Check, Places
 from survey.errors import ConflictError, FormError
@@ -45,7 +46,7 @@ _PAGES = Path(__file__).parents[1] / "pages"
 _TEMPLATES = Environment(
     loader=FileSystemLoader(_PAGES), autoescape=True, undefined=StrictUndefined
 )
-_FILTERS = ("state", "form_id", "flag", "team", "district")
+_FILTERS = ("state", "form_id", "flag", "team", "district", "day")
 _PER_PAGE = 50
 _MAX_BYTES = 200_000
 _MAX_FIELDS = 2_000
@@ -84,6 +85,7 @@ def review_router(survey: Path | None) -> APIRouter:
                 "flag": list(Check),
                 "team": sorted({row["team"] for row in rows} - {""}),
                 "district": sorted({row["district"] for row in rows} - {""}),
+                "day": sorted({row["day"] for row in rows} - {""}),
             },
             page=page,
             last=last,
@@ -113,7 +115,14 @@ def review_router(survey: Path | None) -> APIRouter:
         """What came in by form, district, team and day, and what is missing."""
         now = datetime.now(UTC)
         tables = _progress(_desk(desk), request, reader, now)
-        return _page("review_progress.html", tables=tables, states=list(ReviewState))
+        reviewed = _desk(desk).look(today=now.date())
+        return _page(
+            "review_progress.html",
+            tables=tables,
+            states=list(ReviewState),
+            missing=_missing(_desk(desk), reader, now),
+            name_of=reviewed.places.name_of if reviewed.places else {},
+        )
 
     @router.get("/progress.json")
     def progress_json(request: Request, reader: CurrentReader) -> Response:
@@ -153,8 +162,12 @@ def _may_see(reader: Reader, submission: Submission, places: Places | None) -> b
     if reader.sees_everywhere:
         return True
     district = declared_district(submission, places)
+    return bool(district) and _covers(reader, district, places)
+
+
+def _covers(reader: Reader, district: str, places: Places | None) -> bool:
     province = places.province_of.get(district, "") if places else ""
-    return bool(district) and reader.covers(district, province)
+    return reader.sees_everywhere or reader.covers(district, province)
 
 
 def _rows(desk: ReviewDesk, reader: Reader, now: datetime) -> list[dict[str, Any]]:
@@ -295,17 +308,28 @@ def _progress(
     desk: ReviewDesk, request: Request, reader: Reader, now: datetime
 ) -> dict[str, list[dict[str, Any]]]:
     _tell(request, reader, Told.SUBMISSIONS_READ, "progress", now)
-    reviewed = desk.look(today=now.date())
+    places = desk.look(today=now.date()).places
     return review_progress(
-        _seen_by(desk, reader, now),
-        reviewed.places,
-        covers=lambda district: (
-            reader.sees_everywhere
-            or reader.covers(
-                district, reviewed.places.province_of.get(district, "") if reviewed.places else ""
-            )
-        ),
+        _seen_by(desk, reader, now), places, covers=lambda code: _covers(reader, code, places)
     )
+
+
+def _missing(desk: ReviewDesk, reader: Reader, now: datetime) -> dict[str, tuple[str, ...]]:
+    """Drawn segments without a visit, by district: for a page, not for a file that goes on."""
+    places = desk.look(today=now.date()).places
+    if places is None:
+        return {}
+    table = sample_progress(
+        _seen_by(desk, reader, now),
+        places,
+        covers=lambda code: _covers(reader, code, places),
+        names=True,
+    )
+    return {
+        code: segments
+        for code, segments in zip(table["district_pcode"], table["missing"], strict=True)
+        if segments
+    }
 
 
 def _tell(

@@ -9,7 +9,14 @@ from datetime import date, timedelta
 
 from survey.errors import FormError
 
-__all__ = ["Question", "is_cell_error", "parse_date", "parse_number", "parse_point"]
+__all__ = [
+    "Question",
+    "is_cell_error",
+    "parse_date",
+    "parse_number",
+    "parse_point",
+    "plain_digits",
+]
 
 _CODE = re.compile(r"[A-Za-z0-9_-]{2,40}")
 _CELL_ERROR = re.compile(r"#(REF!|N/A|VALUE!|NAME\?|DIV/0!|NUM!|NULL!|SPILL!|CALC!|FIELD!)")
@@ -103,6 +110,11 @@ def is_cell_error(answer: str) -> bool:
     return bool(_CELL_ERROR.fullmatch(answer))
 
 
+def plain_digits(text: str) -> str:
+    """A text with the decimal digits of every script as European ones."""
+    return "".join(str(int(sign)) if sign.isdecimal() else sign for sign in text)
+
+
 def parse_number(answer: str) -> float:
     """A number in European, Burmese, Shan, Thai or Lao digits.
 
@@ -132,7 +144,7 @@ def parse_date(answer: str) -> date:
     FormError
         Not a date, or not a plausible one.
     """
-    text = "".join(str(int(c)) if c.isdecimal() else c for c in answer.strip())[:10]
+    text = plain_digits(answer.strip())[:10]
     try:
         day = date.fromisoformat(text)
     except ValueError as error:

@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 
 from survey.errors import FormError
 from survey.forms.questionnaires import QUESTIONS, RENAMED, repeats_of
-from survey.forms.questions import parse_number
+from survey.forms.questions import parse_date, parse_number, plain_digits
 
 __all__ = ["OUTER", "ParsedFile", "Problem", "Submission", "entry_places", "repeat_of"]
 
 #: In an entry of a repeat within another: number of the outer entry it belongs to, from 1.
 OUTER = "_of"
+_DATE = len("2026-02-28")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +27,8 @@ class Submission:
     Attributes
     ----------
     answers : mapping of question name to the text that was written
-        Under the names of today, whatever the version called them.
+        Under the names of today, whatever the version called them; dates and codes in European
+        digits, dates without a time.
     repeats : mapping of repeat name to its entries, each a mapping like `answers`
         An entry of a repeat within another also holds `OUTER`.
     sha256 : str
@@ -50,6 +52,8 @@ class Submission:
             if old in self.answers:
                 renamed = {new if n == old else n: a for n, a in self.answers.items()}
                 object.__setattr__(self, "answers", renamed)
+        if plain := _in_plain_digits(self.form_id, self.answers):
+            object.__setattr__(self, "answers", {**self.answers, **plain})
         if not self.sha256:
             content: list[object] = [
                 self.form_id,
@@ -131,6 +135,24 @@ def entry_places(submission: Submission) -> Iterator[tuple[str, Mapping[str, str
 def repeat_of(place: str) -> str:
     """The repeat of a path of `entry_places`."""
     return place.rstrip("/").rsplit("/", 1)[-1].partition("[")[0]
+
+
+def _in_plain_digits(form_id: str, answers: Mapping[str, str]) -> dict[str, str]:
+    """Dates and codes that are written otherwise than all others, as these are.
+
+    They are compared, sorted and counted as text. What is none stays, and is refused as it stands.
+    """
+    found = {}
+    for question in QUESTIONS.get(form_id, ()):
+        answer = answers.get(question.name, "")
+        if not answer or question.repeat:
+            continue
+        if question.kind == "date" and (len(answer) != _DATE or not answer.isascii()):
+            with suppress(FormError):
+                found[question.name] = parse_date(answer).isoformat()
+        elif question.kind == "code" and not answer.isascii():
+            found[question.name] = plain_digits(answer)
+    return found
 
 
 def _written(form_id: str, answers: Mapping[str, str]) -> dict[str, str]:

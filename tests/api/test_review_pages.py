@@ -122,6 +122,28 @@ def test_answers_of_another_area_stay_there_in_a_conflict_too(desk: Desk) -> Non
     assert re.search(r"land area</th><td>8</td>", shown)
 
 
+def test_the_progress_names_what_is_missing_and_leads_to_a_day(desk: Desk) -> None:
+    row = "uuid:myanmar,yes,1,my,၂၀၂၆-၀၂-၀၃,MR0101,V95,probability,T1,4,rai,2,1,\n"
+    assert desk.store.import_file(
+        "m.csv", (NAMES + row).encode(), received_at=datetime.now(UTC)
+    ).accepted
+    page = desk.client.get("/review/progress").text
+    assert "Drawn segments without a visit" in page
+    assert "Belkora: MR0101-0005" in page
+    assert "Pelun: " in page
+    link = re.search(r'href="(/review\?day=2026-02-03)"', page)
+    assert link
+    listed = desk.client.get(link[1] + "&team=T1").text
+    assert "uuid:fine" in listed
+    assert "uuid:myanmar" in listed  # its day is written in Burmese digits
+    assert "uuid:away" not in listed
+    desk.become(Role.ANALYST, "MR0101")
+    page = desk.client.get("/review/progress").text
+    assert "Belkora: MR0101-0005" in page
+    assert "Pelun" not in page
+    assert "0005" not in desk.client.get("/review/progress.json").text
+
+
 def test_an_adapted_form_is_listed_shown_and_not_accepted(desk: Desk) -> None:
     xml = (
         '<data id="hill_farm" version="1"><district_pcode>MR0101</district_pcode><house>'

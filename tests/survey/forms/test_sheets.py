@@ -99,6 +99,18 @@ def test_digits_of_the_region_are_numbers(number: str) -> None:
     assert parsed.submissions[0].sha256 == plain.sha256
 
 
+def test_dates_and_codes_in_digits_of_the_region_are_those_of_all_others() -> None:
+    told_so = csv_with(segment_id="S-၁", visit_date="၂၀၂၆-၀၂-၀၃", observer_code="T၁")
+    (found,) = parse_submissions("f.csv", told_so).submissions
+    plain = parse_submissions("f.csv", csv_with()).submissions[0]
+    assert dict(found.answers) == dict(plain.answers)
+    assert found.sha256 == plain.sha256
+    with_time = parse_submissions("f.csv", csv_with(visit_date="2026-02-03T00:00:00+07:00"))
+    assert with_time.submissions[0].answers["visit_date"] == "2026-02-03"
+    (problem,) = told(csv_with(visit_date="၂၅၆၉-၀၂-၀၃"))
+    assert "visit_date '၂၅၆၉-၀၂-၀၃' lies in the Buddhist calendar" in problem
+
+
 def archive(**members: bytes) -> bytes:
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as packed:
