@@ -259,11 +259,14 @@ class OpenRosa:
             # A phone cannot mend it and must not send it for ever: it is kept, with its faults.
             _log.warning("submission of %s is kept for review", sender)
             return self._message("received; kept for review by the coordinator", 201)
-        if report.n_conflict:
+        if report.n_conflict > report.n_conflict_again:
+            # Once: the phone shows it, and sends again. Then all of it is here, and it may stop.
             return self._message(
                 "received before with other answers; both are kept: tell the coordinator",
                 409,
             )
+        if report.n_conflict and not is_incomplete:
+            return self._message("received with other answers; the coordinator decides", 202)
         if is_incomplete:
             return self._message("received; more files of it are expected", 202)
         return self._message("received", 201 if report.n_new else 202)

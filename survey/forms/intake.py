@@ -42,6 +42,8 @@ class ImportReport:
     n_new, n_known, n_conflict : int
         Submissions stored now, stored before with equal content, and stored before with other
         content (the first stays, the other is kept aside).
+    n_conflict_again : int
+        Of the conflicts, those whose other content was kept aside before.
     n_withdrawn : int
         Submissions that were withdrawn or have expired: they are not kept, nor their bytes.
     accepted : bool
@@ -56,6 +58,7 @@ class ImportReport:
     problems: tuple[Problem, ...]
     accepted: bool
     n_withdrawn: int = 0
+    n_conflict_again: int = 0
 
 
 def import_deliveries(
@@ -94,7 +97,7 @@ def import_deliveries(
     for folder in (*lasting, root / "attachments") if len(lasting) else ():
         settle(folder, root=root)
     made = write_all(writes, root=root)
-    aside: list[tuple[Place, Content]] = []
+    aside: list[_Owner] = []
     for owner, is_new in zip(owners, made, strict=True):
         if owner is None:
             continue
@@ -105,9 +108,10 @@ def import_deliveries(
         else:
             owner.item.count["conflict"] += 1
             owner.item.problems.append(_conflict(owner.item.delivery.name, owner.instance_id))
-            aside.append((owner.aside, owner.record))
-    if aside:
-        write_all(aside, root=root)
+            aside.append(owner)
+    kept = write_all([(owner.aside, owner.record) for owner in aside], root=root)
+    for owner, is_new in zip(aside, kept, strict=True):
+        owner.item.count["again"] += not is_new
     return [item.report() for item in work]
 
 
@@ -320,6 +324,7 @@ class _Work:
             problems=tuple(self.problems),
             accepted=self.is_accepted,
             n_withdrawn=self.count["withdrawn"],
+            n_conflict_again=self.count["again"],
         )
 
 

@@ -146,9 +146,31 @@ def test_two_phones_with_one_identifier_are_both_kept(client: TestClient, inbox:
     other = client.post("/submission", files=parts(visit(1, poppy="9")))
     assert other.status_code == 409
     assert "other answers" in other.text
-    assert client.post("/submission", files=parts(visit(1, poppy="9"))).status_code == 409
+    # The phone has shown it, and comes again: it may stop, for all of it is here.
+    again = client.post("/submission", files=parts(visit(1, poppy="9")))
+    assert again.status_code == 202
+    assert "the coordinator decides" in again.text
+    assert client.post("/submission", files=parts(visit(1, poppy="8"))).status_code == 409
     assert client.post("/submission", files=parts(visit(1))).status_code == 202
-    assert len(list((inbox / "conflicts").iterdir())) == 1
+    assert len(list((inbox / "conflicts").iterdir())) == 2
+
+
+def test_a_phone_with_other_answers_gets_rid_of_all_its_photos(inbox: Path) -> None:
+    """As Collect does: it stops at the first error, keeps its copy, and autosend comes again."""
+    registry = devices_of(inbox)
+    first, second = (registry.add(f"Team {n}", now=NOW) for n in (1, 2))
+    photos = {f"{n}.jpg": os.urandom(3000) for n in range(3)}
+    with collecting(inbox) as url:
+        with Phone(url, first[0].device_id, first[1]) as phone:
+            assert phone.send(visit(1), {"mine.jpg": b"mine"}).status_code == 201
+        with Phone(url, second[0].device_id, second[1], per_request=1) as phone:
+            refused = phone.send(visit(1, poppy="9"), photos)
+            assert (phone.statuses, "tell the coordinator" in refused.text) == ([204, 409], True)
+            assert phone.send(visit(1, poppy="9"), photos).status_code == 202
+            assert phone.statuses == [204, 409, 204, 202, 202, 202]
+    mine, theirs = SubmissionStore(inbox).attachment_folders("uuid:1")
+    assert [path.read_bytes() for path in mine.glob("*.jpg")] == [b"mine"]
+    assert {path.name[17:]: path.read_bytes() for path in theirs.glob("*.jpg")} == photos
 
 
 def test_what_was_withdrawn_is_acknowledged_and_not_kept(client: TestClient, inbox: Path) -> None:
