@@ -31,7 +31,7 @@ from survey.forms.mapping import TableMapping
 from survey.forms.questionnaires import QUESTIONS
 from survey.forms.records import Submission
 from survey.forms.sheets import MAX_ROWS
-from survey.forms.tables import Branch, plant
+from survey.forms.tables import Branch, Found, plant
 from survey.forms.training import TRAINING_SUFFIX, is_training_version
 
 __all__ = ["answers_as_met", "read_json", "read_xml"]
@@ -180,9 +180,7 @@ def _root(data: bytes) -> Any:
     return root
 
 
-def read_json(
-    name: str, data: bytes, mapping: TableMapping | None = None
-) -> Iterator[tuple[int, Submission]]:
+def read_json(name: str, data: bytes, mapping: TableMapping | None = None) -> Iterator[Found]:
     """Submissions of a JSON export: a list, Kobo's ``results`` or ODK Central's ``value``.
 
     Parameters
@@ -222,8 +220,15 @@ def read_json(
         for key, answer in answers.items():
             collected.put(collected.answers, key, answer)
         plant(collected, stem)
-        version = first_of(leaves, VERSION_COLUMNS) or newest_version(form_id)
-        yield row, collected.submission(instance_of(leaves), version, f"{name}, row {row}")
+        version = first_of(leaves, VERSION_COLUMNS)
+        yield Found(
+            sheet="",
+            row=row,
+            submission=collected.submission(
+                instance_of(leaves), version or newest_version(form_id), f"{name}, row {row}"
+            ),
+            is_versioned=bool(version),
+        )
 
 
 def _leaves(record: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

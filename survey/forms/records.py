@@ -109,11 +109,14 @@ class ParsedFile:
     ----------
     places : tuple of (str, int or None)
         Sheet and row of each submission.
+    unversioned : frozenset of int
+        Numbers, from 0, of the submissions whose file names no version of the form.
     """
 
     submissions: tuple[Submission, ...]
     problems: tuple[Problem, ...]
     places: tuple[tuple[str, int | None], ...] = ()
+    unversioned: frozenset[int] = frozenset()
 
 
 def entry_places(submission: Submission) -> Iterator[tuple[str, Mapping[str, str]]]:

@@ -6,7 +6,7 @@ import io
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import openpyxl
@@ -78,8 +78,10 @@ def _with_faults(parsed: ParsedFile) -> Iterator[tuple[Submission, dict[str, str
     for problem in parsed.problems:
         told = f"{problem.problem}; {problem.remedy}"
         faults[problem.sheet, problem.row].setdefault(problem.field, told)
-    for place, submission in zip(parsed.places, parsed.submissions, strict=True):
-        yield submission, faults.get(place, {})
+    for number, (place, each) in enumerate(zip(parsed.places, parsed.submissions, strict=True)):
+        # What the file did not say is not said for it.
+        as_told = replace(each, form_version="") if number in parsed.unversioned else each
+        yield as_told, faults.get(place, {})
 
 
 def _form_sheet(

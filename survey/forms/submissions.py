@@ -87,7 +87,12 @@ def parse_submissions(
                 is_refused=False,
             )
         )
-    return ParsedFile(submissions=submissions, problems=tuple(problems), places=places)
+    return ParsedFile(
+        submissions=submissions,
+        problems=tuple(problems),
+        places=places,
+        unversioned=frozenset(n for n, each in enumerate(found) if not each.is_versioned),
+    )
 
 
 _OLD_OFFICE = b"\xd0\xcf\x11\xe0"
@@ -131,8 +136,7 @@ def read_rows(
     if start[:1] == b"<":
         return [Found(sheet="", row=None, submission=read_xml(name, data, mapping))]
     if start[:1] in (b"{", b"["):
-        rows = read_json(name, data, mapping)
-        return [Found(sheet="", row=row, submission=found) for row, found in rows]
+        return list(read_json(name, data, mapping))
     told = [] if remarks is None else remarks
     found = list(read_sheets(name, sheets_of(data, mapping), mapping, told))
     if remarks is not None and start == b"PK\x03\x04":

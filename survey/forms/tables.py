@@ -74,12 +74,15 @@ class Found:
         Below the header, counted from 1; None for XML.
     within : tuple of (str, int)
         Sheets and rows of its entries.
+    is_versioned : bool
+        The file names the version of the form; else the newest is taken.
     """
 
     sheet: str
     row: int | None
     submission: Submission
     within: tuple[tuple[str, int], ...] = ()
+    is_versioned: bool = True
 
 
 def sheets_of(data: bytes, mapping: TableMapping | None) -> list[Sheet]:
@@ -167,15 +170,16 @@ def read_sheets(
                 elif answer:
                     branch.answers[leaf] = answer
             plant(collected, stem)
-            version = first_of(given, VERSION_COLUMNS) or newest_version(of)
+            version = first_of(given, VERSION_COLUMNS)
             place = f"{name}, sheet {table.name}" if table.name else name
             yield Found(
                 sheet=table.name,
                 row=row,
                 submission=collected.submission(
-                    instance_of(given), version, f"{place}, row {row}"
+                    instance_of(given), version or newest_version(of), f"{place}, row {row}"
                 ),
                 within=tuple(within),
+                is_versioned=bool(version),
             )
     inner.refuse_orphans()
     remarks.extend(

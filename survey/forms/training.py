@@ -82,9 +82,10 @@ def store_mismatches(name: str, parsed: ParsedFile, *, is_training: bool) -> Ite
     A spreadsheet that names no version may go to either; a phone always names one.
     """
     places = parsed.places or (("", None),) * len(parsed.submissions)
-    for (sheet, row), submission in zip(places, parsed.submissions, strict=True):
+    for number, submission in enumerate(parsed.submissions):
+        sheet, row = places[number]
         from_training = is_training_version(submission.form_version)
-        if from_training == is_training or (is_training and row is not None):
+        if from_training == is_training or (is_training and number in parsed.unversioned):
             continue
         yield Problem(
             file=name,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from datetime import UTC, date, datetime
@@ -10,6 +11,7 @@ from typing import Any
 
 import geopandas as gpd
 import numpy as np
+import openpyxl
 import pandas as pd
 import pytest
 
@@ -22,7 +24,13 @@ from api.pipeline.record import run_record
 from api.pipeline.trainings import make_training
 from api.settings import Settings
 from survey.errors import ConfigError, FormError
-from survey.forms import PublishedForms, SubmissionStore, form_ids, parse_submissions
+from survey.forms import (
+    PublishedForms,
+    SubmissionStore,
+    form_ids,
+    parse_submissions,
+    report_workbook,
+)
 from survey.forms.training import invented_submission, make_training_store, training_xform
 from survey.rounds import Round, read_round
 
@@ -132,6 +140,31 @@ def test_a_spreadsheet_without_versions_may_be_practised_with(training: Round) -
     )
     assert parse_submissions("t.csv", table).problems == ()
     assert take(training, "t.csv", table) == (True, "")
+
+
+def test_rows_of_the_survey_itself_are_not_practised_with(training: Round, tmp_path: Path) -> None:
+    header = "instanceID,form_version,segment_id,visit_date,observer_code,observed_percent,"
+    header += "area_unit,poppy_area,cannabis_area\n"
+    row = "uuid:1,2026112601,S-1,2026-02-03,T1,80,rai,1.3,0\n"
+    accepted, told = take(training, "t.csv", (header + row).encode())
+    assert not accepted
+    assert "this is the training" in told
+    record = {"_uuid": "2", "_xform_id_string": "segment_visit", "__version__": "2026112601"}
+    names = header.strip().split(",")
+    record |= dict(list(zip(names, row.strip().split(","), strict=True))[2:])
+    assert not take(training, "t.json", json.dumps([record]).encode())[0]
+    del record["__version__"]
+    assert take(training, "t.json", json.dumps([record]).encode()) == (True, "")
+    # A corrected workbook names no version either where the table named none.
+    wrong = (header + row).replace("form_version,", "").replace("2026112601,", "")
+    wrong = wrong.replace("uuid:1", "uuid:3").replace("1.3", "x")
+    parsed = parse_submissions("t.csv", wrong.encode())
+    book = openpyxl.load_workbook(io.BytesIO(report_workbook([(parsed.problems, parsed)])))
+    sheet = book["segment_visit"]
+    column = [cell.value for cell in sheet[1]].index("poppy_area") + 1
+    sheet.cell(row=2, column=column).value = "1.3"
+    book.save(tmp_path / "t.xlsx")
+    assert take(training, "t.xlsx", (tmp_path / "t.xlsx").read_bytes()) == (True, "")
 
 
 @pytest.mark.postgis
