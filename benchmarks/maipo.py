@@ -33,8 +33,9 @@ from imagery.catalog import SceneStack, read_scenes
 from imagery.classify import CropModel
 from imagery.features import FeatureSpec
 from imagery.mapping import map_scenes
+from imagery.plots import TrainingTable, training_pixels
 from imagery.training import CANDIDATES, TreeSettings, fit_crop_model
-from imagery.zonal import TrainingTable, class_hectares, training_pixels
+from imagery.zonal import class_hectares
 from survey.areas import geodesic_area_ha
 from survey.errors import EstimationError
 from survey.estimation import Frame, Sample, difference_total, expansion_total, regression_total

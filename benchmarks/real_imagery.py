@@ -28,9 +28,10 @@ from imagery.errors import ImageryError
 from imagery.features import FeatureSpec, block_features, feature_names
 from imagery.grid import Block
 from imagery.mapping import map_scenes
+from imagery.plots import training_pixels
 from imagery.texture import MEASURES, Texture
 from imagery.training import CANDIDATES, fit_crop_model
-from imagery.zonal import class_hectares, training_pixels
+from imagery.zonal import class_hectares
 from survey.areas import M2_PER_HA, geodesic_area_ha
 
 DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"

@@ -31,6 +31,7 @@ from imagery.raster import CogWriter, open_raster, read_block
 from imagery.terrain import TERRAIN, Elevation, terrain
 from imagery.zonal import class_hectares
 from survey.areas import geodesic_area_ha
+from survey.digests import file_digest
 
 __all__ = ["Measure", "RiskRule", "cut_frame", "frame_effect", "risk_version", "write_risk_area"]
 
@@ -349,7 +350,6 @@ def _by_distance(rule: RiskRule, grid: Grid, layer: gpd.GeoDataFrame) -> _Judge:
 
 def _file_digest(path: Path) -> str:
     try:
-        with path.open("rb") as handle:
-            return hashlib.file_digest(handle, "sha256").hexdigest()
+        return file_digest(path)
     except OSError as error:
         raise GridError(f"risk rule: {path} cannot be read: {error.strerror}") from error

@@ -15,8 +15,9 @@ from defusedxml.ElementTree import fromstring
 from imagery.containers import Container, open_container
 from imagery.errors import SceneError
 from imagery.grid import Grid, Lattice
+from imagery.importing import import_product
 from imagery.masks import MaskRule
-from imagery.products import BandSource, MaskSource, Product, Resampling, import_product
+from imagery.products import BandSource, MaskSource, Product, Resampling
 
 __all__ = [
     "DEFAULT_BANDS",
@@ -313,7 +314,7 @@ def import_safe(
 ) -> Path:
     """Write a SAFE folder or zip as a scene; the sidecar's path.
 
-    See `safe_product` for bands and masks, `imagery.products.import_product` for the grid. A
+    See `safe_product` for bands and masks, `imagery.importing.import_product` for the grid. A
     product that was imported before is left as it is.
 
     Raises

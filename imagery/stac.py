@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Callable
@@ -24,12 +23,12 @@ from imagery.errors import SceneError, WriteError
 from imagery.grid import Grid
 from imagery.raster import is_valid_cog, open_raster
 from imagery.sidecars import ALPHA, COMMON_NAMES, read_json
+from survey.digests import file_digest
 
 __all__ = ["footprint", "read_catalog", "write_catalog"]
 
 _CATALOG = "catalog.json"
 _SIDECAR = "sidecar"
-_HASH_BYTES = 4 * 2**20
 _ABOUT = ("platform", "level", "processing_baseline", "source", "valid_share", "clear_share")
 # Common names of the eo extension; a band that has none goes by its own name.
 _STAC_NAMES = {ours: theirs for theirs, ours in COMMON_NAMES.items() if theirs.startswith("swir")}
@@ -248,12 +247,8 @@ def _media(path: Path) -> str:
 
 
 def _checksum(asset: pystac.Asset, path: Path) -> None:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(_HASH_BYTES):
-            digest.update(piece)
     FileExtension.ext(asset, add_if_missing=True).apply(
-        checksum=_multihash(digest.hexdigest()), size=path.stat().st_size
+        checksum=_multihash(file_digest(path)), size=path.stat().st_size
     )
 
 

@@ -1,4 +1,4 @@
-"""Exact hectares of classes in polygons, and training pixels of plots.
+"""Exact hectares of classes in polygons.
 
 Coverage fractions are exact (exactextract) and each pixel counts with its true area on the
 ellipsoid. Work goes block by block, so a polygon may be as large as a country.
@@ -6,9 +6,8 @@ ellipsoid. Work goes block by block, so a polygon may be as large as a country.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,15 +21,14 @@ from exactextract import exact_extract
 from exactextract.raster import NumPyRasterSource, RasterSource
 from rasterio.features import rasterize
 
-from imagery.catalog import SceneStack
 from imagery.classify import UNOBSERVED
-from imagery.errors import GridError, TrainingError
-from imagery.features import FeatureSpec, block_features, block_size_for, feature_names
+from imagery.coverage import blocks_of, coverage, densified, on_grid
+from imagery.errors import GridError
 from imagery.grid import Block, Grid, PixelAreas
 from imagery.mosaic import ClassMosaic
-from survey.areas import M2_PER_HA, geodesic_area_ha
+from survey.areas import geodesic_area_ha
 
-__all__ = ["TrainingTable", "class_hectares", "training_pixels", "zone_sums"]
+__all__ = ["class_hectares", "zone_sums"]
 
 # Side of a block: within one pixels count with nearly one area, burning holds no more than it.
 _BLOCK = {"exact": 512, "centre": 4096}
@@ -40,49 +38,6 @@ _EVEN = 1e-4
 _FEW_CODES = 12
 # Pixels a side up to which a zone counts with the pixel area at its middle (to 1e-5).
 _FIELD = 128
-# Straight edges bend when reprojected; vertices this dense keep them in place (degrees, metres).
-_DENSE = {True: 0.005, False: 500.0}
-# Fewer pieces of land than folds twice over, or a class in one of them only: left-out land would
-# mostly judge how the pieces fell.
-_MIN_PIECES, _MIN_PIECES_OF_CLASS = 10, 3
-# Pixels mostly outside their plot show something else.
-_MIN_TRAINING_COVERAGE = 0.5
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingTable:
-    """Pixels of training plots.
-
-    Attributes
-    ----------
-    features : float32 array (n, f)
-    class_name, plot_id : object arrays (n,)
-    weight : float array (n,)
-        Share of the pixel inside its plot, 0.5-1.
-    spatial_block : object array (n,)
-        Square piece of land that holds the middle of the plot's extent.
-    feature_names : tuple of str
-        Date and kind of each feature.
-    """
-
-    features: npt.NDArray[np.float32]
-    class_name: npt.NDArray[np.object_]
-    plot_id: npt.NDArray[np.object_]
-    weight: npt.NDArray[np.float64]
-    spatial_block: npt.NDArray[np.object_]
-    feature_names: tuple[str, ...] = ()
-
-    @property
-    def has_land_to_leave_out(self) -> bool:
-        """Whether whole pieces of land can be left out: enough of them, every class in several."""
-        pieces = {
-            name: set(self.spatial_block[self.class_name == name])
-            for name in set(self.class_name.tolist())
-        }
-        return (
-            len(set().union(*pieces.values())) >= _MIN_PIECES
-            and min(len(own) for own in pieces.values()) >= _MIN_PIECES_OF_CLASS
-        )
 
 
 def class_hectares(
@@ -156,14 +111,14 @@ def zone_sums(
     """Hectares of every code in every zone, (zones, n_codes); code 0 takes what lies beyond."""
     if method not in _BLOCK:
         raise GridError(f"method {method!r} is not known; choose from {', '.join(_BLOCK)}")
-    shapes = _on_grid(zones, grid, source=source)
+    shapes = on_grid(zones, grid, source=source)
     areas = PixelAreas(grid)
     sums = np.zeros((len(zones), n_codes))
     is_small = np.zeros(len(zones), dtype=bool)
     if method == "exact":
         is_small = _is_small(shapes, grid, areas)
         _add_small(sums, shapes, np.flatnonzero(is_small), grid, codes, areas)
-    for near, part in _parts(shapes, grid, _BLOCK[method], np.flatnonzero(~is_small)):
+    for near, part in blocks_of(shapes, grid, _BLOCK[method], np.flatnonzero(~is_small)):
         pixels = codes.read(part)
         if method == "centre":
             for zone in near:
@@ -172,7 +127,7 @@ def zone_sums(
         _add_exactly(sums, shapes, near, grid, part, pixels, areas)
     # Land that the raster does not reach; for zones inside it what is left over is rounding.
     beyond = np.flatnonzero(~shapely.covered_by(shapes, shapely.box(*grid.bounds)))
-    drawn = shapely.segmentize(zones.geometry.to_numpy()[beyond], _DENSE[zones.crs.is_geographic])
+    drawn = densified(zones.geometry.to_numpy()[beyond], is_geographic=zones.crs.is_geographic)
     whole = geodesic_area_ha(drawn, zones.crs)
     outside = np.maximum(whole - sums[beyond].sum(axis=1), 0.0)
     sums[beyond, UNOBSERVED] += np.where(outside > 1e-4 * whole, outside, 0.0)
@@ -252,7 +207,7 @@ def _add_exactly(
         return
     if areas.spread(part) > _EVEN:
         area = areas.of(part).ravel()
-        for zone, pixel, share in _coverage(shapes, near[~is_whole], grid, part):
+        for zone, pixel, share in coverage(shapes, near[~is_whole], grid, part):
             sums[zone] += np.bincount(
                 pixels.ravel()[pixel], share * area[pixel], minlength=sums.shape[1]
             )
@@ -288,120 +243,6 @@ def _add_shares(
             middle = np.array([own.row + own.rows // 2]), np.array([own.col + own.cols // 2])
             area = areas.at(*middle)[0, 0]
             sums[zone, np.asarray(unique, dtype=np.int64)] += share * count * area
-
-
-def training_pixels(
-    stack: SceneStack, spec: FeatureSpec, plots: gpd.GeoDataFrame, *, block_km: float = 2.0
-) -> TrainingTable:
-    """Features of the clear pixels that lie mostly inside a training plot.
-
-    Parameters
-    ----------
-    plots : GeoDataFrame with plot_id, class_name and polygons, in any reference system
-    block_km : float
-        Side of the pieces of land that spatial cross-validation leaves out.
-
-    Raises
-    ------
-    GridError
-        No plot meets the scenes.
-    TrainingError
-        No plot has a clear pixel.
-    """
-    shapes = _on_grid(plots, stack.grid, source="the scenes")
-    features, zone_of, weight = [], [], []
-    for near, part in _parts(
-        shapes, stack.grid, block_size_for(stack, spec), np.arange(len(shapes))
-    ):
-        found = block_features(stack, spec, part)
-        flat, clear = found.values.reshape(len(found.values), -1), found.is_observed.ravel()
-        for zone, pixel, share in _coverage(shapes, near, stack.grid, part):
-            used = clear[pixel] & (share >= _MIN_TRAINING_COVERAGE)
-            features.append(flat[:, pixel[used]].T)
-            zone_of.append(np.full(int(used.sum()), zone))
-            weight.append(share[used])
-    rows = np.concatenate(zone_of) if zone_of else np.empty(0, dtype=int)
-    if not len(rows):
-        raise TrainingError(
-            "no training plot has a pixel with enough clear dates; lower min_clear or add plots"
-        )
-    return TrainingTable(
-        features=np.ascontiguousarray(np.concatenate(features)),
-        class_name=plots["class_name"].to_numpy(dtype=object)[rows],
-        plot_id=plots["plot_id"].to_numpy(dtype=object)[rows],
-        weight=np.concatenate(weight),
-        spatial_block=_spatial_blocks(shapes, stack.grid, block_km)[rows],
-        feature_names=feature_names(stack, spec),
-    )
-
-
-def _spatial_blocks(
-    shapes: npt.NDArray[np.object_], grid: Grid, block_km: float
-) -> npt.NDArray[np.object_]:
-    middle_row, middle_col = np.array([grid.shape[0] // 2]), np.array([grid.shape[1] // 2])
-    pixel_m = float(np.sqrt(PixelAreas(grid).at(middle_row, middle_col)[0, 0] * M2_PER_HA))
-    side = block_km * 1000.0 / pixel_m
-    west, south, east, north = shapely.bounds(shapes).T
-    t = grid.transform
-    col = np.floor(((west + east) / 2.0 - t.c) / t.a / side)
-    row = np.floor(((south + north) / 2.0 - t.f) / t.e / side)
-    return np.array([f"{r:.0f}/{c:.0f}" for r, c in zip(row, col, strict=True)], dtype=object)
-
-
-def _on_grid(zones: gpd.GeoDataFrame, grid: Grid, *, source: str) -> npt.NDArray[np.object_]:
-    """Zones in the grid's reference system, at least one of them on the grid."""
-    if zones.crs is None:
-        raise GridError("the polygons carry no coordinate reference system; set it")
-    _require_polygons(zones)
-    shapes = zones.geometry
-    if zones.crs != grid.crs:
-        dense = shapely.segmentize(shapes.to_numpy(), _DENSE[zones.crs.is_geographic])
-        shapes = gpd.GeoSeries(dense, crs=zones.crs).to_crs(grid.crs)
-    extent = shapely.box(*grid.bounds)
-    on_grid: npt.NDArray[np.object_] = shapes.to_numpy()
-    if not shapely.intersects(extent, on_grid).any():
-        west, south, east, north = shapes.total_bounds
-        raise GridError(
-            f"no overlap: the polygons span {west:g} {south:g} {east:g} {north:g}, {source} spans "
-            f"{' '.join(f'{value:g}' for value in grid.bounds)} (both in {grid.crs.to_string()}); "
-            "check that both cover the same place and name the right CRS"
-        )
-    return on_grid
-
-
-def _require_polygons(zones: gpd.GeoDataFrame) -> None:
-    """Points have no hectares, and a ring that crosses itself has two answers."""
-    shapes = zones.geometry
-    empty = (shapes.isna() | shapes.is_empty).to_numpy()
-    kinds = shapes.geom_type.isin(["Polygon", "MultiPolygon"]).to_numpy()
-    bad = np.flatnonzero(empty | ~kinds | ~shapes.is_valid.to_numpy())
-    if len(bad):
-        row = int(bad[0])
-        what = "is empty"
-        if not empty[row]:
-            what = f"is a {shapes.iloc[row].geom_type}"
-            if kinds[row]:
-                what = f"is no valid polygon ({shapely.is_valid_reason(shapes.iloc[row])})"
-        raise GridError(
-            f"row {row + 1} of the polygons {what}, so it has no hectares ({len(bad)} such rows); "
-            "give polygons, repaired where they cross themselves (in QGIS: Fix geometries)"
-        )
-
-
-def _parts(
-    shapes: npt.NDArray[np.object_], grid: Grid, size: int, numbers: npt.NDArray[np.int64]
-) -> Iterator[tuple[npt.NDArray[np.int64], Block]]:
-    """Blocks cut down to what the zones numbered need, with the numbers of those in them."""
-    if not len(numbers):
-        return
-    tree = shapely.STRtree(shapes[numbers])
-    for block in grid.blocks(size):
-        frame = shapely.box(*grid.block_bounds(block))
-        near = numbers[np.sort(tree.query(frame, predicate="intersects"))]
-        if len(near):
-            part = grid.window_in(block, tuple(shapely.total_bounds(shapes[near])))
-            if part is not None:
-                yield near, part
 
 
 def _by_centre(
@@ -456,30 +297,3 @@ def _count(codes: npt.NDArray[Any], highest: int, n_codes: int) -> npt.NDArray[n
     for code in range(1, highest + 1):
         count[code] = np.count_nonzero(codes == code)
     return count
-
-
-def _coverage(
-    shapes: npt.NDArray[np.object_], near: npt.NDArray[np.int64], grid: Grid, part: Block
-) -> Iterator[tuple[int, npt.NDArray[np.int64], npt.NDArray[np.float64]]]:
-    """For each zone near a part: its number, pixels (flat) and their covered share."""
-    west, south, east, north = grid.block_bounds(part)
-    frame = shapely.box(west, south, east, north)
-    n_pixels = part.rows * part.cols
-    whole = shapely.covers(shapes[near], frame)
-    for zone in near[whole]:
-        yield int(zone), np.arange(n_pixels), np.ones(n_pixels)
-    partial = near[~whole]
-    if not len(partial):
-        return
-    numbers = np.arange(n_pixels, dtype=np.int32).reshape(part.shape)
-    source = NumPyRasterSource(
-        numbers, xmin=west, ymin=south, xmax=east, ymax=north, srs_wkt=grid.crs.to_wkt()
-    )
-    vectors = gpd.GeoDataFrame({"zone": partial}, geometry=list(shapes[partial]), crs=grid.crs)
-    table = exact_extract(
-        source, vectors, ["values", "coverage"], include_cols=["zone"], output="pandas"
-    )
-    for row in table.itertuples():
-        pixel = np.asarray(row.values, dtype=np.int64)
-        if len(pixel):
-            yield int(row.zone), pixel, np.asarray(row.coverage, dtype=np.float64)

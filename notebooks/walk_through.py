@@ -31,8 +31,9 @@ from api.reviewing import round_reviews
 from imagery.catalog import read_scenes
 from imagery.features import FeatureSpec
 from imagery.mapping import map_scenes
+from imagery.plots import training_pixels
 from imagery.training import fit_crop_model
-from imagery.zonal import class_hectares, training_pixels
+from imagery.zonal import class_hectares
 from survey.estimation import (
     LadderRule,
     Thresholds,

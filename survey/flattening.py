@@ -7,7 +7,6 @@ with the number of submissions.
 from __future__ import annotations
 
 import csv
-import hashlib
 import itertools
 import os
 import shutil
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+from survey.digests import file_digest
 from survey.errors import SurveyError
 from survey.forms import SubmissionStore, form_ids
 from survey.forms.durable import store_lock
@@ -102,7 +102,7 @@ def _flatten(
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return [
-        FlatTable(name=name, path=path, n_rows=counts[name], sha256=_digest(path))
+        FlatTable(name=name, path=path, n_rows=counts[name], sha256=file_digest(path))
         for name in sorted(COLUMNS)
         for path in (folder / f"{name}.csv",)
     ]
@@ -165,8 +165,3 @@ def _locate(
 def _private(path: Path) -> TextIO:
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     return os.fdopen(handle, "w", encoding="utf-8", newline="")
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,7 +19,6 @@ from survey.spreadsheets import as_written
 from survey.types import BASELINES, DISTRICTS, PROJECTS
 
 __all__ = [
-    "file_digest",
     "read_baselines",
     "read_csv",
     "read_districts",
@@ -209,12 +207,6 @@ def read_baselines(path: Path, projects: pd.DataFrame) -> pd.DataFrame:
             "'up' where more is better and 'down' where less is better"
         )
     return baselines.sort_values(["project_id", "indicator_code"], ignore_index=True)
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file as hexadecimal text, read in pieces."""
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def read_csv(path: Path) -> pd.DataFrame:

@@ -12,8 +12,8 @@ import pytest
 
 pytest.importorskip("sklearn", reason="the forest to compare with is scikit-learn's")
 from benchmarks import maipo
+from imagery.plots import training_pixels
 from imagery.training import TreeSettings
-from imagery.zonal import training_pixels
 
 _DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data" / "maipo-landsat8"
 _SEED = 2026

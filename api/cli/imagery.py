@@ -121,8 +121,9 @@ def scenes_import(
     """
     from imagery.errors import ImageryError
     from imagery.grid import Lattice
+    from imagery.importing import import_product
     from imagery.ingest import ImportOptions, find_products, open_product
-    from imagery.products import Resampling, import_product
+    from imagery.products import Resampling
     from imagery.raster import read_grid
 
     try:

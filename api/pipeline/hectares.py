@@ -13,10 +13,11 @@ from api.pipeline.inputs import Inputs
 from api.pipeline.risk import round_risk_area
 from imagery.classify import OUTSIDE_RISK, UNOBSERVED, CropModel
 from imagery.mapping import map_scenes
+from imagery.plots import training_pixels
 from imagery.raster import class_names
 from imagery.training import CANDIDATES, fit_crop_model
 from imagery.workers import cores
-from imagery.zonal import class_hectares, training_pixels
+from imagery.zonal import class_hectares
 from survey.rounds import Round
 from survey.spreadsheets import spreadsheet_table
 from survey.types import SEGMENT_MAP, Crop

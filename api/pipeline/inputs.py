@@ -11,10 +11,10 @@ from pathlib import Path
 import geopandas as gpd
 import pandas as pd
 
+from survey.digests import file_digest
 from survey.errors import SurveyError
 from survey.forms import SubmissionStore, farmer_rows, segment_visit_rows
 from survey.readers import (
-    file_digest,
     read_baselines,
     read_districts,
     read_frame,

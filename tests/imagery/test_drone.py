@@ -17,9 +17,10 @@ from imagery.classify import UNOBSERVED
 from imagery.features import FeatureSpec, block_features
 from imagery.grid import Block
 from imagery.mapping import map_scenes
+from imagery.plots import training_pixels
 from imagery.raster import is_valid_cog
 from imagery.training import fit_crop_model
-from imagery.zonal import class_hectares, training_pixels
+from imagery.zonal import class_hectares
 from survey.areas import geodesic_area_ha
 
 MOSAIC = (

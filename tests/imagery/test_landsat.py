@@ -13,8 +13,8 @@ from conftest_products import landsat_folder
 from imagery.catalog import read_scenes
 from imagery.errors import SceneError
 from imagery.grid import Block
+from imagery.importing import import_product
 from imagery.landsat import landsat_product
-from imagery.products import import_product
 
 # Clear land, cloud, shadow, dilated cloud, cirrus, snow, water, fill.
 CODES = np.array([[21824, 22280, 23888, 21762, 54596, 30048, 21952, 1]])

@@ -20,7 +20,8 @@ from imagery.catalog import read_scenes
 from imagery.errors import GridError, ImageryError, SceneError, WriteError
 from imagery.grid import Block, Grid, pixel_area_ha
 from imagery.images import sidecar_product
-from imagery.products import Resampling, import_product
+from imagery.importing import import_product
+from imagery.products import Resampling
 from imagery.raster import is_valid_cog, read_grid
 from survey.areas import geodesic_area_ha
 

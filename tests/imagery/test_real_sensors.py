@@ -21,7 +21,8 @@ from imagery.catalog import SceneStack, read_scenes
 from imagery.errors import SceneError
 from imagery.grid import Block, Grid, Lattice
 from imagery.images import image_product, sidecar_product
-from imagery.products import Resampling, import_product
+from imagery.importing import import_product
+from imagery.products import Resampling
 from imagery.raster import read_grid
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"

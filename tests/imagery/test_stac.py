@@ -20,8 +20,8 @@ from imagery.catalog import read_scenes
 from imagery.errors import SceneError
 from imagery.grid import Grid
 from imagery.images import sidecar_product
+from imagery.importing import import_product
 from imagery.landsat import landsat_product
-from imagery.products import import_product
 from imagery.stac import footprint, read_catalog, write_catalog
 
 

@@ -17,7 +17,8 @@ from imagery.catalog import read_scenes
 from imagery.errors import GridError, TrainingError
 from imagery.features import FeatureSpec
 from imagery.grid import Grid, pixel_area_ha
-from imagery.zonal import class_hectares, training_pixels
+from imagery.plots import training_pixels
+from imagery.zonal import class_hectares
 from survey.areas import geodesic_area_ha
 
 X, Y = 500_000.0, 2_300_000.0
