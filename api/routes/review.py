@@ -215,7 +215,8 @@ def _detail(
     doubtful = {flag.field for flag in review.flags}
     entries = [place for place in now_answers if "[" in place]
     places = [q.name for q in questions.values() if not q.repeat] + entries
-    places = places or list(now_answers)  # of a form of somebody else
+    if not questions:  # of a form of somebody else
+        places = list(now_answers)
     return _page(
         "review_detail.html",
         status,

@@ -32,18 +32,26 @@ from survey.forms.questionnaires import QUESTIONS
 from survey.forms.records import Submission
 from survey.forms.sheets import MAX_ROWS
 from survey.forms.tables import Branch, Found, plant
+from survey.forms.tombstones import WITHDRAWAL_CODE
 from survey.forms.training import TRAINING_SUFFIX, is_training_version
 
 __all__ = ["answers_as_met", "read_json", "read_xml"]
 
 _MAX_DEPTH = 50
 _MAX_ANSWERS = 20_000
-#: Questions outside repeats; in another form they are found under the same names.
+#: By these a submission is placed, listed and withdrawn; also in another form, whatever group
+#: they stand in.
 _OWN_NAMES = frozenset(
-    question.name
-    for questions in QUESTIONS.values()
-    for question in questions
-    if not question.repeat
+    {
+        "consent",
+        "district_pcode",
+        "event_date",
+        "observer_code",
+        "segment_id",
+        "village_id",
+        "visit_date",
+        WITHDRAWAL_CODE,
+    }
 )
 
 
@@ -86,7 +94,7 @@ def read_xml(name: str, data: bytes, mapping: TableMapping | None = None) -> Sub
 def answers_as_met(data: bytes) -> dict[str, str]:
     """Every answer of an XForm instance under its path, such as ``group/question``.
 
-    A question that a form of this program asks outside repeats stands under its own name.
+    Codes of places and observers, dates and the code for withdrawal stand under their own name.
     Entries of groups that are there several times are numbered: ``plot[2]/crop``. The phone's own
     `meta` is left out.
 
@@ -102,7 +110,8 @@ def _as_met(root: Any, name: str) -> Submission:
     answers: dict[str, str] = {}
     for path, answer in _paths(root, "", 0):
         leaf = path.rpartition("/")[2]
-        answers[leaf if leaf in _OWN_NAMES and leaf not in answers else path] = answer
+        is_own = leaf in _OWN_NAMES and leaf not in answers and "[" not in path
+        answers[leaf if is_own else path] = answer
         if len(answers) > _MAX_ANSWERS:
             raise FormError(f"has more than {_MAX_ANSWERS} answers; no form asks so many")
     return Submission(

@@ -147,7 +147,7 @@ def test_the_progress_names_what_is_missing_and_leads_to_a_day(desk: Desk) -> No
 def test_an_adapted_form_is_listed_shown_and_not_accepted(desk: Desk) -> None:
     xml = (
         '<data id="hill_farm" version="1"><district_pcode>MR0101</district_pcode><house>'
-        "<rooms>3</rooms></house><meta><instanceID>uuid:hill</instanceID></meta></data>"
+        "<rooms>3</rooms></house><plot><crop>tea</crop></plot><plot><crop>maize</crop></plot><meta><instanceID>uuid:hill</instanceID></meta></data>"
     )
     assert desk.store.import_file("h.xml", xml.encode(), received_at=datetime.now(UTC)).accepted
     desk.become(Role.ANALYST, "MR0101")
@@ -155,6 +155,8 @@ def test_an_adapted_form_is_listed_shown_and_not_accepted(desk: Desk) -> None:
     assert "1 submission<" in listed
     page = desk.client.get(desk.page("uuid:hill")).text
     assert re.search(r"house/rooms</th><td>3</td>", page)
+    assert re.search(r"plot\[1\]/crop</th><td>tea</td>", page)
+    assert re.search(r"plot\[2\]/crop</th><td>maize</td>", page)
     assert 'value="accept"' not in page
     assert "Correct answers" not in page
     assert desk.decide("uuid:hill", "accept", seen=0).status_code == 422

@@ -60,6 +60,7 @@ def test_a_form_of_a_team_is_kept_and_flagged_and_in_no_table(store: SubmissionS
     assert review.submission.answers["place/plot_no"] == "S-1"
     assert review.submission.answers["visit_date"] == "2026-02-03"
     assert "Mr X" not in str(review.submission.answers)
+    assert len(review.submission.answers) == 6
     log = ReviewLog(store)
     for useless in (Action.ACCEPT, Action.EDIT):
         with pytest.raises(FormError, match=r"hill_visit; .* not possible, reject is"):
