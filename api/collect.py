@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
-from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
+from starlette.routing import Router
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from api.errors import BindRefusedError
@@ -62,7 +62,7 @@ def refuse_plain_bind(host: str, *, has_tls: bool, plain_lan: bool = False) -> N
 
 def create_collector(
     store_folder: Path, *, plain_lan: bool = False, limits: Limits | None = None
-) -> Starlette:
+) -> Router:
     """The collecting service of one round, for one process.
 
     Parameters
@@ -76,17 +76,17 @@ def create_collector(
     openrosa = _openrosa(store_folder, plain_lan=plain_lan, limits=limits)
 
     @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+    async def lifespan(_: Router) -> AsyncIterator[None]:
         await run_in_threadpool(openrosa.prepare, now=datetime.now(UTC))
         counting = asyncio.create_task(asyncio.to_thread(openrosa.count))
         await asyncio.wait({counting}, timeout=_COUNTING_SECONDS)
         yield
 
-    return Starlette(routes=openrosa.routes(), lifespan=lifespan)
+    return Router(routes=openrosa.routes(), lifespan=lifespan)
 
 
 def collector_server(
-    app: Starlette, *, host: str, port: int, limits: Limits | None = None
+    app: Router, *, host: str, port: int, limits: Limits | None = None
 ) -> uvicorn.Server:
     """The server of `create_collector`, with its patience limited."""
     return uvicorn.Server(_config(app, host, port, limits or Limits()))
@@ -113,7 +113,7 @@ def run_collector(
         raise ValueError("Digest is for one process")
     bounds = limits or Limits()
     openrosa = _openrosa(store_folder, plain_lan=plain_lan, limits=bounds)
-    config = _config(Starlette(routes=openrosa.routes()), host, port, bounds, n_processes=workers)
+    config = _config(Router(routes=openrosa.routes()), host, port, bounds, n_processes=workers)
     config.lifespan = "off"
     config.ssl_certfile, config.ssl_keyfile = tls_certificate, tls_key
     # A process of its own, so that the others begin before a large store is counted.
@@ -138,7 +138,7 @@ def _openrosa(store_folder: Path, *, plain_lan: bool, limits: Limits | None) -> 
 
 
 def _config(
-    app: Starlette, host: str, port: int, limits: Limits, *, n_processes: int = 1
+    app: Router, host: str, port: int, limits: Limits, *, n_processes: int = 1
 ) -> uvicorn.Config:
     return uvicorn.Config(
         app,
@@ -162,6 +162,7 @@ def _patient(seconds: float) -> type[asyncio.Protocol]:
 
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
+            self.transport = _Joined(transport, self.loop)  # type: ignore[assignment]
             self._wait()
 
         def data_received(self, data: bytes) -> None:
@@ -187,3 +188,29 @@ def _patient(seconds: float) -> type[asyncio.Protocol]:
                 self._timer = None
 
     return Patient
+
+
+class _Joined:
+    """A transport that sends head and body of an answer at once: half the calls and packets."""
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._waiting: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        if not self._waiting:
+            self._loop.call_soon(self._send)
+        self._waiting.append(data)
+
+    def close(self) -> None:
+        self._send()
+        self._transport.close()
+
+    def _send(self) -> None:
+        if self._waiting:
+            self._transport.write(b"".join(self._waiting))
+            self._waiting.clear()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)

@@ -103,6 +103,8 @@ class OpenRosa:
         """Everything that is served, each behind the gate."""
         form = "/forms/{form_id}/{number:int}"
         return [
+            # The first that fits is taken, and most requests are these.
+            Route("/submission", self._guarded(self._submission), methods=["POST"]),
             Route("/formList", self._guarded(self._form_list), methods=["GET"]),
             Route("/forms/{form_id}.xml", self._guarded(self._newest_xml), methods=["GET"]),
             Route(form + ".xml", self._guarded(self._form_xml), methods=["GET"], name="form"),
@@ -113,7 +115,6 @@ class OpenRosa:
                 form + "/media/{name}", self._guarded(self._media), methods=["GET"], name="media"
             ),
             Route("/submission", self._guarded(self._before), methods=["GET"]),
-            Route("/submission", self._guarded(self._submission), methods=["POST"]),
         ]
 
     def _guarded(self, endpoint: Endpoint) -> Endpoint:
@@ -320,9 +321,10 @@ class OpenRosa:
     def _check_space(self, request: Request, device: Device) -> None:
         declared = request.headers.get("content-length", "")
         expected = int(declared) if declared.isdecimal() else 0
-        if self._shares.of(f"phone {device.device_id}") + expected > self._limits.phone_bytes:
+        own, of_all = self._shares.sent(f"phone {device.device_id}")
+        if own + expected > self._limits.phone_bytes:
             raise RefusedBodyError(507, "this phone has sent its share; tell the coordinator")
-        if self._shares.total() + expected > self._limits.total_bytes:
+        if of_all + expected > self._limits.total_bytes:
             raise RefusedBodyError(507, "the server has no room left; tell the coordinator")
         disk = os.statvfs(self._store.folder)
         if disk.f_bavail * disk.f_frsize < self._limits.reserve_bytes + expected:

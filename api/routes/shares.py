@@ -9,6 +9,8 @@ from collections.abc import Mapping
 
 __all__ = ["Shares"]
 
+_PIECE = 4096
+
 
 class Shares:
     """Bytes of each sender: a file in memory to which every process adds lines.
@@ -33,18 +35,13 @@ class Shares:
         lines = "".join(f"{n_bytes} {sender}\n" for sender, n_bytes in sent.items())
         os.write(self._file, lines.encode())
 
-    def of(self, sender: str) -> int:
-        """Bytes that a sender has in the store."""
+    def sent(self, sender: str) -> tuple[int, int]:
+        """Bytes that a sender, and all together, have in the store."""
         self._read()
-        return self._sent[sender]
-
-    def total(self) -> int:
-        """Bytes that all have in the store."""
-        self._read()
-        return self._total
+        return self._sent[sender], self._total
 
     def _read(self) -> None:
-        while piece := os.pread(self._file, 1 << 16, self._n_read):
+        while piece := os.pread(self._file, _PIECE, self._n_read):
             whole = piece[: piece.rfind(b"\n") + 1]
             if not whole:
                 return

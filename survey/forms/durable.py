@@ -13,7 +13,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -181,6 +181,8 @@ def write_all(files: Sequence[tuple[Place, Content]], *, root: Path) -> list[boo
     made = [False] * len(files)
     written: list[tuple[int, Path]] = []
     folders = {place.parent for place, _ in files if isinstance(place, Path)}
+    for folder in list(folders):
+        folders.update(_make_folders(folder, root))
     handles: list[int] = []
     try:
         for number, (place, content) in enumerate(files):
@@ -191,7 +193,6 @@ def write_all(files: Sequence[tuple[Place, Content]], *, root: Path) -> list[boo
                 handles.append(os.open(content, os.O_RDONLY))
             else:
                 above = place.parent if isinstance(place, Path) else root
-                folders.update(_make_folders(above, root))
                 partial = above / f".{secrets.token_hex(8)}"
                 handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
                 written.append((number, partial))
@@ -205,8 +206,8 @@ def write_all(files: Sequence[tuple[Place, Content]], *, root: Path) -> list[boo
         for number, partial in written:
             place = files[number][0]
             path = place if isinstance(place, Path) else place()
-            folders.add(path.parent)
-            folders.update(_make_folders(path.parent, root))
+            if path.parent not in folders:
+                folders.update((path.parent, *_make_folders(path.parent, root)))
             with suppress(FileExistsError):
                 os.link(partial, path)
                 made[number] = True
@@ -240,9 +241,9 @@ def _side_by_side(flush: Callable[[Any], None], things: Sequence[Any]) -> None:
     try:
         flush(things[0])  # this thread would only wait
     finally:
-        wait(others)
-    for each in others:
-        each.result()
+        faults = [each.exception() for each in others]  # waits for each
+    for fault in filter(None, faults):
+        raise fault
 
 
 @cache

@@ -99,8 +99,9 @@ def test_counts_of_several_processes_are_one_sum() -> None:
         adders.append(pid)
     for pid in adders:
         os.waitpid(pid, 0)
-    assert (shares.of("phone a"), shares.of("phone b")) == (2005, 4000)
-    assert (shares.of("phone c"), shares.total()) == (0, 6012)
+    assert shares.sent("phone a") == (2005, 6012)
+    assert shares.sent("phone b") == (4000, 6012)
+    assert shares.sent("phone c") == (0, 6012)
 
 
 def test_a_stop_finishes_what_is_in_hand_and_leaves_nothing(inbox: Path) -> None:
