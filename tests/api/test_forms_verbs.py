@@ -96,3 +96,59 @@ def test_a_refused_file_comes_back_as_a_sheet_that_is_taken_once_corrected(
     assert "2 new submissions" in taken.stdout
     status = here("forms", "status", "--survey", survey, "--json")
     assert status.returncode == 0, status.stderr
+
+
+def hill_visit(name: str, poppy: str) -> str:
+    return (
+        '<data id="hill_visit" version="1"><where><segment_id>MR0101-0007</segment_id></where>'
+        "<visit_date>2026-02-03</visit_date><observer_code>T1</observer_code>"
+        f"<observed_percent>80</observed_percent><opium>{poppy}</opium><huts>4</huts>"
+        f"<meta><instanceID>uuid:{name}</instanceID></meta></data>"
+    )
+
+
+def test_a_form_of_ones_own_is_named_written_out_and_taken_over(
+    here: Call, round_folder: Path
+) -> None:
+    of_round = ("--survey", round_folder / "survey.toml")
+    (round_folder / "in").mkdir()
+    for name, poppy in (("one", "1.3"), ("two", "much"), ("desk", "9")):
+        (round_folder / "in" / f"{name}.xml").write_text(hill_visit(name, poppy))
+    taken = here("forms", "import", round_folder / "in", *of_round)
+    assert (taken.returncode, "3 new submissions" in taken.stdout) == (0, True)
+    assert "adsurvey forms map" in here("forms", "status", *of_round).stdout
+    refused = here("forms", "review", "accept", "uuid:one", "--reason", "x", *of_round)
+    assert (refused.returncode, "of another form" in refused.stderr) == (1, True)
+    here("forms", "review", "reject", "uuid:desk", "--reason", "made at the desk", *of_round)
+    table = round_folder / "hill.csv"
+    assert here("forms", "export", "hill_visit", "--to", table, *of_round).returncode == 0
+    assert table.stat().st_mode & 0o777 == 0o600
+    with table.open(encoding="utf-8", newline="") as handle:
+        told = {row["instanceID"]: row for row in csv.DictReader(handle)}
+    assert (told["uuid:two"]["huts"], told["uuid:two"]["opium"]) == ("4", "much")
+    assert told["uuid:desk"]["review_state"] == "rejected"
+    mapping = round_folder / "hill.toml"
+    mapping.write_text(
+        'form_id = "segment_visit"\n[columns]\npoppy_area = "opium"\n'
+        '[constants]\narea_unit = "rai"\ncannabis_area = "0"\n'
+    )
+    words = ("forms", "map", "hill_visit", "--mapping", mapping, *of_round)
+    trial = here(*words, "--dry-run")
+    assert "1 would be taken over, 1 refused" in trial.stdout
+    done = here(*words)
+    assert done.returncode == 1
+    assert "uuid:two: poppy_area 'much' is not a number" in done.stdout
+    assert "1 taken over, 1 refused and kept as they are, 1 rejected ones left out" in done.stdout
+    states = json.loads(here("forms", "status", "--json", *of_round).stdout)["states"]
+    assert states["segment_visit"] == {"flagged": 1}
+    assert states["hill_visit"] == {"flagged": 1, "rejected": 1}
+    days = here("forms", "status", "--days", *of_round).stdout
+    assert "2026-02-03  T1              3" in days
+    # A withdrawal finds the table where it was written.
+    assert here("forms", "withdraw", "uuid:one", *of_round).returncode == 0
+    assert "uuid:one" not in table.read_text()
+    assert "uuid:two" in table.read_text()
+    for wrong, code in (("--to", 2), ("nothing", 1)):
+        name = "hill_visit" if wrong == "--to" else wrong
+        to = table.with_suffix(".xlsx" if wrong == "--to" else ".csv")
+        assert here("forms", "export", name, "--to", to, *of_round).returncode == code
