@@ -141,7 +141,7 @@ class ReviewDesk:
     def _folders(self) -> dict[str, _Mark]:
         root = self.store.folder
         found = {}
-        for pattern in ("submissions/*", "review/*", "conflicts", "withdrawn"):
+        for pattern in ("submissions/*", "review/*", "conflicts", "withdrawn", "forms/*"):
             for folder in root.glob(pattern):
                 changed = folder.stat().st_mtime_ns
                 with os.scandir(folder) as names:

@@ -15,6 +15,7 @@ from survey.checks.flags import Check, Flag
 from survey.checks.memo import Memo
 from survey.errors import FormError
 from survey.forms import Submission
+from survey.forms.encryption import plain_version
 from survey.forms.questionnaires import QUESTIONS, VERSIONS
 from survey.forms.questions import parse_date, parse_number
 from survey.forms.tombstones import WITHDRAWAL_CODE
@@ -40,6 +41,7 @@ def check_submissions(
     *,
     today: date,
     earliest: date = date.min,
+    versions: frozenset[str] = frozenset(),
     memo: Memo | None = None,
 ) -> list[Flag]:
     """Flags of the submissions of one form.
@@ -55,6 +57,8 @@ def check_submissions(
         No visit can lie after it.
     earliest : date
         Nor before this, where the season is known.
+    versions : frozenset of str
+        Versions of the form that the round published, beside those of this program.
     memo : Memo, optional
         Of the last time: what did not change since is not checked again.
 
@@ -77,7 +81,12 @@ def check_submissions(
         flag
         for each in ordered
         for flag in memo.get(
-            "single", (each,), lambda of: tuple(_single(of[0], today, earliest)), today, earliest
+            "single",
+            (each,),
+            lambda of: tuple(_single(of[0], today, earliest, versions)),
+            today,
+            earliest,
+            versions,
         )
     ]
     flags += _duplicates(ordered, memo)
@@ -85,7 +94,9 @@ def check_submissions(
     return sorted(flags, key=lambda flag: (flag.instance_id, flag.check, flag.field))
 
 
-def _single(submission: Submission, today: date, earliest: date) -> Iterator[Flag]:
+def _single(
+    submission: Submission, today: date, earliest: date, versions: frozenset[str]
+) -> Iterator[Flag]:
     answers = submission.answers
 
     def flag(check: Check, field: str, what: str, remedy: str) -> Flag:
@@ -94,7 +105,9 @@ def _single(submission: Submission, today: date, earliest: date) -> Iterator[Fla
         )
 
     asked = {question.name: question for question in QUESTIONS.get(submission.form_id, ())}
-    if real_version(submission.form_version) not in VERSIONS.get(submission.form_id, frozenset()):
+    version = submission.form_version
+    known = VERSIONS.get(submission.form_id, frozenset())
+    if real_version(plain_version(version)) not in known and version not in versions:
         yield flag(
             Check.VERSION, "", "has a version of the form that is not known", "check its answers"
         )

@@ -92,6 +92,12 @@ class PublishedForms:
             for path in sorted(self._folder.glob("*/*/form.json"), key=lambda p: p.parts[-3:])
         ]
 
+    def versions(self, form_id: str) -> frozenset[str]:
+        """Versions of a form that were published in this round."""
+        return frozenset(
+            _read(path.parent).version for path in self._folder.glob(f"{form_id}/*/form.json")
+        )
+
     def newest(self, *, only_encrypted: bool = False) -> list[PublishedForm]:
         """The version of each form that phones should fill now."""
         return list(

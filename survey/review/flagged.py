@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import date
 
 from survey.checks import Check, Flag, Memo, Places, check_places, check_submissions
-from survey.forms import Stored, Submission, SubmissionStore, is_taken_over
+from survey.forms import PublishedForms, Stored, Submission, SubmissionStore, is_taken_over
 from survey.forms.questionnaires import QUESTIONS
 from survey.review.log import ReviewLog, decision_name, review_of
 from survey.review.states import Decision, Review, ReviewState
@@ -50,7 +50,13 @@ class FormReviews:
         self._memo.begin()
         live = {k: r.submission for k, r in self._reviews.items() if not _is_rejected(r)}
         submissions = list(live.values())
-        found = check_submissions(submissions, today=today, earliest=earliest, memo=self._memo)
+        found = check_submissions(
+            submissions,
+            today=today,
+            earliest=earliest,
+            versions=PublishedForms(self._store.folder).versions(self._form_id),
+            memo=self._memo,
+        )
         if places is not None:
             found += check_places(submissions, places, memo=self._memo)
         flags: dict[str, list[Flag]] = defaultdict(list)

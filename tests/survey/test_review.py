@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -19,7 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from api.reviewing import answers_by_place
 from survey.checks import Check, Places, answers
 from survey.errors import ConflictError, FormError
-from survey.forms import SubmissionStore
+from survey.forms import PublishedForms, SubmissionStore, xform_xml
 from survey.forms.durable import instance_key
 from survey.privacy import withdraw
 from survey.review import (
@@ -128,6 +129,31 @@ def test_a_second_look_reads_and_checks_only_what_is_new(
     kept.look(places=None, today=today)
     assert read == [instance_key("uuid:90")]
     assert sorted(checked) == ["uuid:1", "uuid:90"]
+
+
+def test_a_version_that_the_round_published_is_known(tmp_path: Path) -> None:
+    store, today = SubmissionStore(tmp_path / "inbox"), date(2026, 2, 20)
+    own = xform_xml("segment_visit")
+    version = re.search(r'id="segment_visit" version="(\d+)"', own)
+    assert version
+    (row,) = visit(1).splitlines()
+    for name, told in (("uuid:1", "hill-3"), ("uuid:2", "hill-4")):
+        header = HEADER.replace("instanceID", "instanceID,form_version")
+        data = f"{header}{row.replace('uuid:1', f'{name},{told}')}\n"
+        assert store.import_file("v.csv", data.encode(), received_at=NOW).accepted
+    kept = FormReviews(store, "segment_visit")
+
+    def unknown() -> list[str]:
+        return [
+            flag.instance_id
+            for each in kept.look(places=None, today=today)
+            for flag in each.flags
+            if flag.check is Check.VERSION
+        ]
+
+    assert unknown() == ["uuid:1", "uuid:2"]
+    PublishedForms(store.folder).publish(own.replace(version[1], "hill-3"), now=NOW)
+    assert unknown() == ["uuid:2"]
 
 
 def test_a_damaged_file_is_told_until_it_is_mended(tmp_path: Path) -> None:
