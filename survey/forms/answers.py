@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypedDict, Unpack
+
 from survey.areas import AreaUnit
 from survey.forms.questions import Question
 
@@ -27,14 +29,30 @@ YES_NO = ("yes", "no")
 WEIGHTS = ("kg", "viss")
 
 
-def text(name: str, *, needs: str = "", is_required: bool = False, repeat: str = "") -> Question:
+class _Asked(TypedDict, total=False):
+    """When a question is asked; as in `Question`."""
+
+    needs: str
+    is_required: bool
+    repeat: str
+
+
+class _Number(_Asked, total=False):
+    """Limits of a number, too."""
+
+    low: float
+    high: float
+    at_most: str
+
+
+def text(name: str, **asked: Unpack[_Asked]) -> Question:
     """Free text: restricted, never a column of an analytic table."""
-    return Question(name=name, needs=needs, is_required=is_required, repeat=repeat)
+    return Question(name=name, **asked)
 
 
-def code(name: str, *, needs: str = "", is_required: bool = False) -> Question:
+def code(name: str, **asked: Unpack[_Asked]) -> Question:
     """Letters, digits, ``-`` and ``_``."""
-    return Question(name=name, kind="code", needs=needs, is_required=is_required)
+    return Question(name=name, kind="code", **asked)
 
 
 def day(name: str, *, is_required: bool = True) -> Question:
@@ -42,9 +60,9 @@ def day(name: str, *, is_required: bool = True) -> Question:
     return Question(name=name, kind="date", is_required=is_required)
 
 
-def point(name: str, *, needs: str = "") -> Question:
+def point(name: str, **asked: Unpack[_Asked]) -> Question:
     """A position read by the phone: latitude, longitude, altitude (m), accuracy (m)."""
-    return Question(name=name, kind="geopoint", needs=needs)
+    return Question(name=name, kind="geopoint", **asked)
 
 
 def photo(name: str) -> Question:
@@ -52,67 +70,24 @@ def photo(name: str) -> Question:
     return Question(name=name, kind="file")
 
 
-def choice(
-    name: str, *options: str, needs: str = "", is_required: bool = False, repeat: str = ""
-) -> Question:
+def choice(name: str, *options: str, **asked: Unpack[_Asked]) -> Question:
     """One of the options."""
-    return Question(
-        name=name,
-        kind="choice",
-        choices=options,
-        needs=needs,
-        is_required=is_required,
-        repeat=repeat,
-    )
+    return Question(name=name, kind="choice", choices=options, **asked)
 
 
-def choices(name: str, *options: str, needs: str = "") -> Question:
+def choices(name: str, *options: str, **asked: Unpack[_Asked]) -> Question:
     """Any of the options, with blanks between them."""
-    return Question(name=name, kind="choices", choices=options, needs=needs)
+    return Question(name=name, kind="choices", choices=options, **asked)
 
 
-def amount(
-    name: str,
-    *,
-    high: float = float("inf"),
-    needs: str = "",
-    is_required: bool = False,
-    repeat: str = "",
-    at_most: str = "",
-) -> Question:
-    """A number of zero or more."""
-    return Question(
-        name=name,
-        kind="decimal",
-        high=high,
-        needs=needs,
-        is_required=is_required,
-        repeat=repeat,
-        at_most=at_most,
-    )
+def amount(name: str, **limits: Unpack[_Number]) -> Question:
+    """A number of zero or more, or between limits."""
+    return Question(name=name, kind="decimal", **limits)
 
 
-def count(
-    name: str,
-    *,
-    low: float = 0.0,
-    high: float = float("inf"),
-    needs: str = "",
-    is_required: bool = False,
-    repeat: str = "",
-    at_most: str = "",
-) -> Question:
-    """A whole number of `low` or more."""
-    return Question(
-        name=name,
-        kind="integer",
-        low=low,
-        high=high,
-        needs=needs,
-        is_required=is_required,
-        repeat=repeat,
-        at_most=at_most,
-    )
+def count(name: str, **limits: Unpack[_Number]) -> Question:
+    """A whole number of zero or more, or between limits."""
+    return Question(name=name, kind="integer", **limits)
 
 
 def area_unit(*, needs: str = "") -> Question:
