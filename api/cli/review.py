@@ -23,6 +23,7 @@ review = typer.Typer(
 )
 
 Instance = Annotated[str, typer.Argument(help="instanceID, or its beginning.")]
+Instances = Annotated[list[str], typer.Argument(help="instanceIDs, or their beginnings.")]
 By = Annotated[str | None, typer.Option("--by", help="Who decides; else the name of the account.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why; kept with the decision: no names.")]
 
@@ -118,26 +119,26 @@ def review_accept(
 
 @review.command("reject")
 def review_reject(
-    instance: Instance,
+    instances: Instances,
     reason: Reason,
     survey: SurveyPath = Path("survey.toml"),
     by: By = None,
 ) -> None:
-    """Keep a submission out of estimates; it stays in the store."""
-    _decide("reject", survey, [instance], by, reason)
-    typer.echo("rejected")
+    """Keep submissions out of estimates; they stay in the store."""
+    done = _decide("reject", survey, instances, by, reason)
+    typer.echo(f"{len(done)} rejected")
 
 
 @review.command("reopen")
 def review_reopen(
-    instance: Instance,
+    instances: Instances,
     reason: Reason,
     survey: SurveyPath = Path("survey.toml"),
     by: By = None,
 ) -> None:
-    """Take a decision back; earlier ones stay on record."""
-    _decide("reopen", survey, [instance], by, reason)
-    typer.echo("open again")
+    """Take decisions back; earlier ones stay on record."""
+    done = _decide("reopen", survey, instances, by, reason)
+    typer.echo(f"{len(done)} open again")
 
 
 @review.command("edit")

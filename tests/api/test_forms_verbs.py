@@ -120,6 +120,9 @@ def test_a_form_of_ones_own_is_named_written_out_and_taken_over(
     refused = here("forms", "review", "accept", "uuid:one", "--reason", "x", *of_round)
     assert (refused.returncode, "of another form" in refused.stderr) == (1, True)
     here("forms", "review", "reject", "uuid:desk", "--reason", "made at the desk", *of_round)
+    both = ("uuid:one", "uuid:two", "--reason", "by mistake", *of_round)
+    assert "2 rejected" in here("forms", "review", "reject", *both).stdout
+    assert "2 open again" in here("forms", "review", "reopen", *both).stdout
     table = round_folder / "hill.csv"
     assert here("forms", "export", "hill_visit", "--to", table, *of_round).returncode == 0
     assert table.stat().st_mode & 0o777 == 0o600
