@@ -15,10 +15,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
-from survey.errors import FormError
-from survey.forms.decoders import answers_as_met
+from survey.errors import ConfigError, FormError
+from survey.forms.decoders import answers_as_met, names_met
 from survey.forms.deliveries import Delivery
-from survey.forms.mapping import read_mapping
+from survey.forms.mapping import TableMapping, read_mapping
 from survey.forms.questionnaires import QUESTIONS
 from survey.forms.records import OUTER, Problem, Submission, entry_places
 from survey.forms.store import SubmissionStore
@@ -97,12 +97,13 @@ def take_over(
     Raises
     ------
     ConfigError
-        The mapping is malformed.
+        The mapping is malformed, or names a question or repeat that no submission has.
     FormError
         The form is one of ours, or nothing of it is stored.
     """
     how = read_mapping(mapping)
     _refuse_unknown(store, form_id)
+    _refuse_misnamed(store, form_id, how)
     problems: list[Problem] = []
     deliveries: list[Delivery] = []
     n_taken = n_left_out = 0
@@ -211,6 +212,22 @@ def _refuse_unknown(store: SubmissionStore, form_id: str) -> None:
     if form_id not in others:
         known = ", ".join(others) or "none"
         raise FormError(f"nothing of form {form_id!r} is stored; other forms: {known}")
+
+
+def _refuse_misnamed(store: SubmissionStore, form_id: str, how: TableMapping) -> None:
+    """Refuse a mapping that would leave answers behind without a word."""
+    missing = {*how.columns.values(), *how.repeats.values()}
+    met: set[str] = set()
+    for stored in waiting_submissions(store, form_id):
+        names = names_met(store.raw(stored.raw_sha256))
+        met |= names
+        missing -= names
+    if met and missing:
+        there = ", ".join(sorted(name for name in met if "/" not in name))
+        raise ConfigError(
+            f"no submission of {form_id} has {', '.join(sorted(missing))}, which the mapping "
+            f"names; they have {there[:300]}"
+        )
 
 
 def _safe(cell: str) -> str:

@@ -35,7 +35,7 @@ from survey.forms.tables import Branch, Found, plant
 from survey.forms.tombstones import WITHDRAWAL_CODE
 from survey.forms.training import TRAINING_SUFFIX, is_training_version
 
-__all__ = ["answers_as_met", "read_json", "read_xml"]
+__all__ = ["answers_as_met", "names_met", "read_json", "read_xml"]
 
 _MAX_DEPTH = 50
 _MAX_ANSWERS = 20_000
@@ -104,6 +104,25 @@ def answers_as_met(data: bytes) -> dict[str, str]:
         As `read_xml`.
     """
     return dict(_as_met(_root(data), "").answers)
+
+
+def names_met(data: bytes) -> frozenset[str]:
+    """Names and paths of every question and group of an XForm instance, answered or not.
+
+    Raises
+    ------
+    FormError
+        As `read_xml`.
+    """
+    return frozenset(_names(_root(data), "", 0))
+
+
+def _names(parent: Any, before: str, depth: int) -> Iterator[str]:
+    if depth > _MAX_DEPTH:
+        raise FormError(f"is nested more than {_MAX_DEPTH} deep; no form is")
+    for element in parent:
+        yield from (_tag(element), f"{before}{_tag(element)}")
+        yield from _names(element, f"{before}{_tag(element)}/", depth + 1)
 
 
 def _as_met(root: Any, name: str) -> Submission:

@@ -105,6 +105,19 @@ def test_what_was_rejected_is_left_out(store: SubmissionStore) -> None:
         take_over(store, "hill_visit", 'form_id = "hill_visit"')
 
 
+def test_a_mapping_with_a_name_that_no_submission_has_takes_nothing(
+    store: SubmissionStore,
+) -> None:
+    take(store, visit(extra="<remark_2/>"))
+    wrong = MAPPING.replace('"area_seen"', '"area_sen"')
+    with pytest.raises(ConfigError, match="has area_sen, which the mapping names; they have area"):
+        take_over(store, "hill_visit", wrong)
+    assert store.submissions("segment_visit") == []
+    # A question that nobody answered is there all the same.
+    unanswered = MAPPING.replace("[constants]", 'remarks = "remark_2"\n[constants]')
+    assert take_over(store, "hill_visit", unanswered).n_taken == 1
+
+
 def test_repeats_are_taken_over_with_their_nesting(store: SubmissionStore) -> None:
     plots = (
         "<field><size>2</size><grown><what>maize</what></grown><grown><what>tea</what></grown>"
