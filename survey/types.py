@@ -217,11 +217,14 @@ class TableContract:
         if bad.any():
             text = values[bad].iloc[0]
             is_marked = isinstance(text, str) and any(sign in text for sign in ", \u00a0\u202f'")
-            remedy = (
-                "write it with a decimal point and without thousands separators"
-                if is_marked
-                else "correct the number"
+            is_foreign = isinstance(text, str) and any(
+                sign.isdecimal() and not sign.isascii() for sign in text
             )
+            remedy = "correct the number"
+            if is_marked:
+                remedy = "write it with a decimal point and without thousands separators"
+            elif is_foreign:
+                remedy = "write it in the digits 0 to 9"
             _fail(where, values, bad, f"is {{!r}}, not {kind}", remedy)
         if column in self.non_negative and (numbers < 0).any():
             _fail(where, values, numbers < 0, "is {!r}, below zero", "correct the number")

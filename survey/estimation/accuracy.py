@@ -33,7 +33,8 @@ class Accuracy:
     ----------
     overall, overall_se : float
     users, users_se, producers, producers_se : tuple of float
-        By class; NaN where no unit was mapped to or found in the class.
+        By class; NaN where no unit was mapped to or found in the class. A standard error is NaN,
+        not 0, where all units of a share agree.
     area_share, area_share_se : tuple of float
         Error-adjusted share of the total area by reference class.
     """
@@ -67,6 +68,11 @@ def _checked(counts: npt.ArrayLike, map_ha: npt.ArrayLike) -> tuple[Floats, Floa
             "variance needs 2: add units or merge classes"
         )
     return matrix, mapped, n
+
+
+def _known(se: float) -> float:
+    """A standard error; NaN for the 0 of a share on which all sampled units agree."""
+    return se if se > 0.0 else math.nan
 
 
 def _share_variance(matrix: Floats, n: Floats, weight: Floats) -> Floats:
@@ -124,18 +130,24 @@ def error_adjusted_area(
             result.append(_area(0.0, math.nan, 0.0, high, int(n.sum()), 0, level, why))
             continue
         half = t_quantile(level, math.inf) * error
-        result.append(
-            _area(
-                value,
-                error,
-                max(value - half, 0.0),
-                min(value + half, total),
-                int(n.sum()),
-                found,
-                level,
-                why,
+        low, high = max(value - half, 0.0), min(value + half, total)
+        none, every = matrix[:, j] == 0, matrix[:, j] == n
+        # What the map classes without a point of the class may hide all the same.
+        hidden = total * _zero_bound(n[none], weight[none], level)
+        if error == 0.0:
+            error = math.nan
+            missed = total * _zero_bound(n[every], weight[every], level)
+            low, high = max(value - missed, 0.0), min(value + hidden, total)
+            why += (
+                " All points of each map class agree, so the error is unknown; limits from exact "
+                "bounds."
             )
-        )
+        elif hidden > high - value:
+            why += (
+                f" Up to {hidden:,.4g} ha more may lie in map classes where none of the points "
+                "showed it: the interval does not know of them and can cover less than it states."
+            )
+        result.append(_area(value, error, low, high, int(n.sum()), found, level, why))
     return result
 
 
@@ -222,11 +234,11 @@ def accuracy_of_matrix(counts: npt.ArrayLike, map_ha: npt.ArrayLike) -> Accuracy
         producers_se = np.sqrt(own + producers**2 * others.sum(axis=0)) / by_reference
     return Accuracy(
         overall=overall,
-        overall_se=overall_se,
+        overall_se=_known(overall_se),
         users=tuple(users.tolist()),
-        users_se=tuple(users_se.tolist()),
+        users_se=tuple(map(_known, users_se.tolist())),
         producers=tuple(producers.tolist()),
-        producers_se=tuple(producers_se.tolist()),
+        producers_se=tuple(map(_known, producers_se.tolist())),
         area_share=tuple(by_reference.tolist()),
         area_share_se=tuple(np.sqrt(_share_variance(matrix, n, weight)).tolist()),
     )
@@ -297,11 +309,11 @@ def accuracy_of_points(
     shares = [ratio(reference == c, ones) for c in classes]
     return Accuracy(
         overall=overall.value,
-        overall_se=overall.se,
+        overall_se=_known(overall.se),
         users=tuple(s.value for s in users),
-        users_se=tuple(s.se for s in users),
+        users_se=tuple(_known(s.se) for s in users),
         producers=tuple(s.value for s in producers),
-        producers_se=tuple(s.se for s in producers),
+        producers_se=tuple(_known(s.se) for s in producers),
         area_share=tuple(s.value for s in shares),
         area_share_se=tuple(s.se for s in shares),
     )

@@ -13,7 +13,7 @@ from survey.errors import EstimationError
 from survey.estimation.assisted import difference_linear, fit_regression, regression_columns
 from survey.estimation.design import linearised_moments
 from survey.estimation.direct import expansion_linear, ratio_linear, size_of
-from survey.estimation.intervals import Linear, t_quantile
+from survey.estimation.intervals import ROUNDING, Linear, t_quantile
 from survey.estimation.strata import Stratified, stratified_design
 from survey.estimation.units import Frame, Sample
 from survey.types import Estimate, EstimateType
@@ -172,7 +172,7 @@ def change_between(
     ------
     EstimationError
         The method changed and nobody signed for the comparison; the seasons are not in order;
-        or there is no finding in either season, so that no change can be tested.
+        or a season has no finding, so that only an upper limit is known of it.
 
     References
     ----------
@@ -185,8 +185,14 @@ def change_between(
         comparable_with=after.comparable_with,
         signed_by=signed_by,
     )
-    if before.n_positive == 0 and after.n_positive == 0:
+    empty = [each.harvest_year for each in (before, after) if each.n_positive == 0]
+    if len(empty) == 2:
         raise EstimationError("the crop was found in neither season; there is no change to test")
+    if empty:
+        raise EstimationError(
+            f"the crop was found in no sampled segment of {empty[0]}: only an upper limit is "
+            "known of that season, so the change has no error; publish both figures side by side"
+        )
     first = linearised_moments(before.strata.design, before.linear.z)
     second = linearised_moments(after.strata.design, after.linear.z)
     v1, v2 = float(first.variance[0]), float(second.variance[0])
@@ -196,6 +202,10 @@ def change_between(
     value = after.linear.value_ha - before.linear.value_ha
     se = math.sqrt(max(v1 + v2 - 2.0 * covariance, 0.0))
     df = min(float(first.df[0]), float(second.df[0]))
+    note = ""
+    if se <= ROUNDING * (math.sqrt(v1) + math.sqrt(v2)):
+        se = math.nan
+        note = " Nothing differs between the seasons' samples, so the error is unknown."
     half = t_quantile(level, df) * se
     earlier = before.linear.value_ha
     p_value = float(2.0 * stats.t.sf(abs(value) / se, df)) if se > 0.0 else math.nan
@@ -217,7 +227,7 @@ def change_between(
         method="change_" + "_to_".join(dict.fromkeys((before.estimator, after.estimator))),
         method_version=_both(before.method_version, after.method_version),
         signed_by="" if same else signed_by,
-        why=f"{n_overlap} segments were seen in both seasons." + break_note,
+        why=f"{n_overlap} segments were seen in both seasons.{note}{break_note}",
     )
 
 

@@ -160,17 +160,26 @@ def field_checked_area(
 
     References
     ----------
-    Olofsson et al. (2014), Remote Sens. Environ. 148, 42-57, eqs. 9-11, with two classes.
+    Olofsson et al. (2014), Remote Sens. Environ. 148, 42-57, eqs. 9-11, with two classes. Where
+    no check of not-called land shows the crop, the upper arm has the exact bound on it in squares
+    (Zou and Donner 2008): the formula takes such an omission for known to be nothing.
     """
     matrix = np.asarray(counts)
     if matrix.shape != (2, 2):
         raise EstimationError(f"field checks have shape {matrix.shape}; give a 2 x 2 table")
     estimate = error_adjusted_area(matrix, [called_ha, not_called_ha], level=level)[0]
-    return replace(
-        estimate,
-        method="field_checked_area",
-        why="Interpreted hectares corrected by field checks of called and not-called land.",
-    )
+    why = "Interpreted hectares corrected by field checks of called and not-called land."
+    high = estimate.ci_high_ha
+    n, missed = int(matrix[1].sum()), int(matrix[1, 0])
+    if missed == 0 and math.isfinite(estimate.se_ha):
+        # Clopper and Pearson (1934) at zero: what n checks without a find leave possible.
+        hidden = not_called_ha * (1.0 - (1.0 - level) ** (1.0 / n))
+        arm = math.hypot(high - estimate.value_ha, hidden)
+        high = min(estimate.value_ha + arm, called_ha + not_called_ha)
+        why += (
+            f" No crop at the {n} checks of not-called land: its upper limit is in the interval."
+        )
+    return replace(estimate, ci_high_ha=high, method="field_checked_area", why=why)
 
 
 def with_interpreter_variance(estimate: Estimate, totals_ha: npt.ArrayLike) -> Estimate:

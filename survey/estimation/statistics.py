@@ -13,7 +13,7 @@ import numpy.typing as npt
 from survey.errors import EstimationError, TooFewUnitsError
 from survey.estimation.calibration import Calibrated
 from survey.estimation.design import SurveyDesign, design_effect, linearised_covariance
-from survey.estimation.intervals import t_quantile
+from survey.estimation.intervals import ROUNDING, ZERO_QUANTILE, t_quantile
 from survey.estimation.replication import Replicates, percentile_interval, replicate_covariance
 from survey.estimation.units import Bools, Floats
 
@@ -36,7 +36,8 @@ class Statistic:
     ----------
     domain_id : str
     value, se, ci_low, ci_high : float
-        t interval; not cut at zero, since a variable may be negative.
+        t interval; not cut at zero, since a variable may be negative. Where the units of a
+        domain leave no residual the error is NaN, never 0, unless all were taken.
     percentile_low, percentile_high : float
         Percentile limits of the replicates; NaN without replicates.
     level, df, deff : float
@@ -152,7 +153,7 @@ def domain_statistics(
     base = _described(design, degrees, calibrated is not None, variance_label)
     result = []
     for name, mask in masks.items():
-        value = se = low = high = deff = math.nan
+        value = se = low = high = deff = ci_low = ci_high = math.nan
         why = base
         try:
             value, variance = _linearised(design, values, denominator, mask, calibrated)
@@ -163,6 +164,17 @@ def domain_statistics(
             se = math.sqrt(max(variance, 0.0))
             if calibrated is None and quantity is not Quantity.RATIO:
                 deff = _design_effect(design, values, mask, variance, quantity)
+            ci_low, ci_high = value - quantile * se, value + quantile * se
+            # Calibrated, a known total leaves no residual, and rightly so.
+            is_judged = calibrated is None or not values[mask].any()
+            if se <= ROUNDING * abs(value) and is_judged and not _is_complete(design, mask):
+                se = low = high = deff = math.nan
+                ci_low, ci_high = _unknown_limits(design, values, denominator, mask, level)
+                why = (
+                    f"{base} The {int(mask.sum())} units of the domain leave no residual, so its "
+                    "error cannot be estimated"
+                    + ("." if math.isnan(ci_high) else "; nothing found: an upper limit only.")
+                )
         except TooFewUnitsError as problem:
             if domain is None or name == "all":
                 raise
@@ -172,8 +184,8 @@ def domain_statistics(
                 domain_id=name,
                 value=value,
                 se=se,
-                ci_low=value - quantile * se,
-                ci_high=value + quantile * se,
+                ci_low=ci_low,
+                ci_high=ci_high,
                 percentile_low=low,
                 percentile_high=high,
                 level=level,
@@ -187,6 +199,36 @@ def domain_statistics(
             )
         )
     return result
+
+
+def _is_complete(design: SurveyDesign, mask: Bools) -> bool:
+    """Whether every stratum of the domain was taken whole, so that no error is left."""
+    if design.n_frame is None:
+        return False
+    stratum, cluster, of_cluster = design.stages()
+    whole = np.bincount(of_cluster)[stratum] >= design.n_frame
+    if design.n_units is not None:
+        whole &= np.bincount(cluster)[cluster] >= design.n_units
+    return bool(whole[mask].all())
+
+
+def _unknown_limits(
+    design: SurveyDesign, y: Floats, x: Floats | None, mask: Bools, level: float
+) -> tuple[float, float]:
+    """Limits of a domain without residual: NaN, or from 0 to a bound where nothing was found.
+
+    As `intervals.zero_upper_ha`, with clusters in place of segments.
+    """
+    positive = y[y > 0.0]
+    if y[mask].any() or not positive.size or (y < 0.0).any():
+        return math.nan, math.nan
+    w = design.weight[mask]
+    _, cluster, _ = design.stages()
+    n = min(float(w.sum() ** 2 / (w**2).sum()), float(np.unique(cluster[mask]).size))
+    share = 1.0 - (1.0 - level) ** (1.0 / n)
+    above = share * float(w.sum()) * float(np.quantile(positive, ZERO_QUANTILE))
+    below = 1.0 if x is None else float(w @ x[mask])
+    return 0.0, above / below
 
 
 def _described(design: SurveyDesign, df: float, is_calibrated: bool, variance: str) -> str:

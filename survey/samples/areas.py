@@ -101,6 +101,13 @@ def read_areas(path: Path) -> Areas:
     no_land = np.flatnonzero(table["risk_ha"] <= 0.0)
     if no_land.size:
         raise TableError(f"{path.name}, row {no_land[0] + 1}: risk_ha must be above zero")
+    beyond = np.flatnonzero(table["direct"].gt(table["risk_ha"]) & ("risk_ha" in given.columns))
+    if beyond.size:
+        at = int(beyond[0])
+        raise TableError(
+            f"{path.name}, row {at + 1}: direct {table['direct'].iloc[at]:g} ha is more than the "
+            f"risk area of {table['risk_ha'].iloc[at]:g} ha; check the unit"
+        )
     counts = table["n_segments"].to_numpy(dtype=float)
     return Areas(
         domain=table["domain_id"].to_numpy(dtype=object),

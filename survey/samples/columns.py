@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -9,7 +10,7 @@ import pandas as pd
 from survey.errors import TableError
 from survey.readers import read_csv
 
-__all__ = ["read_rows", "with_columns"]
+__all__ = ["read_rows", "refuse_lookalikes", "with_columns"]
 
 
 def read_rows(path: Path) -> pd.DataFrame:
@@ -38,6 +39,25 @@ def with_columns(table: pd.DataFrame, **columns: str | pd.Series[str]) -> pd.Dat
                 "it would not be read"
             )
     return table.assign(**absent)
+
+
+def refuse_lookalikes(source: str, what: str, labels: Iterable[object]) -> None:
+    """Stop where two labels differ only in case, spaces or signs: one was written in two ways.
+
+    Raises
+    ------
+    TableError
+        Two such labels; taken as two, they would split a stratum, class or domain silently.
+    """
+    seen: dict[str, str] = {}
+    for label in dict.fromkeys(str(each) for each in labels):
+        plain = "".join(label.casefold().split())
+        other = seen.setdefault(plain, label)
+        if other != label:
+            raise TableError(
+                f"{source}: {what} {label!r} and {other!r} differ only in case or spaces; write "
+                "one of them everywhere"
+            )
 
 
 def _plain(name: str) -> str:

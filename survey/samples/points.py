@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from survey.errors import TableError
-from survey.samples.columns import read_rows
+from survey.samples.columns import read_rows, refuse_lookalikes
 from survey.types import TableContract
 
 __all__ = ["CountMatrix", "Points", "read_count_matrix", "read_points"]
@@ -87,6 +87,7 @@ def read_count_matrix(path: Path) -> CountMatrix:
     table = contract.check(raw, source=path.name)
     if not classes:
         raise TableError(f"{path.name}: no reference class; add a column of counts for each")
+    refuse_lookalikes(path.name, "class", [*table["map_class"], *classes])
     return CountMatrix(
         map_class=tuple(table["map_class"]),
         reference_class=tuple(classes),
@@ -99,6 +100,9 @@ def read_points(path: Path, strata: Path) -> Points:
     """Point sample and the sizes of its strata."""
     table = POINTS.check(read_rows(path), source=path.name)
     sizes = STRATA.check(read_rows(strata), source=strata.name)
+    refuse_lookalikes(path.name, "class", [*table["map_class"], *table["reference_class"]])
+    ids = [*table["stratum_id"], *sizes["stratum_id"]]
+    refuse_lookalikes(f"{path.name} and {strata.name}", "stratum_id", ids)
     return Points(
         stratum=table["stratum_id"].to_numpy(dtype=object),
         map_class=table["map_class"].to_numpy(dtype=object),

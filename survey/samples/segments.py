@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from survey.errors import EstimationError, TableError
 from survey.estimation import Frame, Sample, fill_covariate
-from survey.samples.columns import read_rows, with_columns
+from survey.estimation.rules import COUNTRY
+from survey.estimation.units import AREA_TOLERANCE
+from survey.samples.columns import read_rows, refuse_lookalikes, with_columns
 from survey.types import TableContract
 
 __all__ = ["SegmentTable", "read_sample", "read_segment_table", "read_segments"]
@@ -65,8 +68,18 @@ def read_segment_table(path: Path) -> SegmentTable:
     table = SEGMENTS.check(
         with_columns(read_rows(path), map_ha="", mapped_share="1"), source=path.name
     )
+    for column in ("stratum_id", "district_pcode", "province_pcode"):
+        refuse_lookalikes(path.name, column, table[column])
+    _refuse_wrong_domains(table, path.name)
     mapped = table["map_ha"].to_numpy(dtype=float)
     risk = table["risk_ha"].to_numpy(dtype=float)
+    beyond = np.flatnonzero(mapped > risk * (1.0 + AREA_TOLERANCE))
+    if beyond.size:
+        at = int(beyond[0])
+        raise TableError(
+            f"{path.name}, row {at + 1}: map_ha {mapped[at]:g} is more than the risk_ha "
+            f"{risk[at]:g} of the segment; check the unit"
+        )
     share = table["mapped_share"].to_numpy(dtype=float)
     above = np.flatnonzero(share > 1.0)
     if above.size:
@@ -98,6 +111,26 @@ def read_segment_table(path: Path) -> SegmentTable:
             unseen = float((risk * (1.0 - share))[inside].sum())
             unobserved[str(code)] = unseen / land if land > 0.0 else 0.0
     return SegmentTable(frame=frame, unobserved_share=unobserved, n_filled=n_filled)
+
+
+def _refuse_wrong_domains(table: pd.DataFrame, source: str) -> None:
+    """Stop at a code that stands for two domains."""
+    for column in ("district_pcode", "province_pcode"):
+        named = np.flatnonzero(table[column] == COUNTRY)
+        if named.size:
+            raise TableError(
+                f"{source}, row {named[0] + 1}: {column} {COUNTRY!r} is the name of the sum of "
+                "all provinces; give another code"
+            )
+    provinces = table.groupby("district_pcode")["province_pcode"].transform("nunique")
+    split = np.flatnonzero(provinces > 1)
+    if split.size:
+        code = table["district_pcode"].iloc[split[0]]
+        found = sorted(set(table.loc[table["district_pcode"] == code, "province_pcode"]))
+        raise TableError(
+            f"{source}, row {split[0] + 1}: district {code!r} lies in provinces "
+            f"{', '.join(found)}; give each district one province"
+        )
 
 
 def read_sample(path: Path, frame: Frame) -> Sample:

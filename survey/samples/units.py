@@ -11,7 +11,7 @@ import pandas as pd
 
 from survey.errors import EstimationError, TableError
 from survey.estimation import SurveyDesign
-from survey.samples.columns import read_rows, with_columns
+from survey.samples.columns import read_rows, refuse_lookalikes, with_columns
 from survey.types import TableContract
 
 __all__ = ["Units", "read_known_totals", "read_replicate_weights", "read_units"]
@@ -49,6 +49,8 @@ class Units:
     Attributes
     ----------
     unit_id, domain : object array (n,)
+    is_weighted : bool
+        The file has weights; else each unit stands for itself alone.
     y, x : float array (n,)
         `x` is None where the file has none.
     design : SurveyDesign
@@ -59,6 +61,7 @@ class Units:
 
     unit_id: npt.NDArray[np.object_]
     domain: npt.NDArray[np.object_]
+    is_weighted: bool
     y: Floats
     x: Floats | None
     design: SurveyDesign
@@ -96,10 +99,18 @@ def read_units(path: Path) -> Units:
     ultimate-cluster variance is wanted), without `weight` it is 1.
     """
     raw = read_rows(path)
+    has_frame, has_weight = "n_frame" in raw.columns, "weight" in raw.columns
     raw = with_columns(raw, stratum_id="all", domain_id="all", weight="1", n_frame="", n_units="")
+    if has_frame and not has_weight:
+        raise TableError(
+            f"{path.name}: n_frame says that the units stand for others, but there is no weight; "
+            "add the column, 1 over the inclusion probability"
+        )
     has_cluster = "cluster_id" in raw.columns
     raw = with_columns(raw, cluster_id=raw.get("unit_id", ""), x="")
     table = UNITS.check(raw, source=path.name)
+    for column in ("stratum_id", "domain_id"):
+        refuse_lookalikes(path.name, column, table[column])
     x = table["x"].to_numpy(dtype=float)
     for column in ("n_frame", "n_units", "x"):
         missing = table[column].isna().to_numpy()
@@ -123,6 +134,7 @@ def read_units(path: Path) -> Units:
     return Units(
         unit_id=table["unit_id"].to_numpy(dtype=object),
         domain=table["domain_id"].to_numpy(dtype=object),
+        is_weighted=has_weight,
         y=table["y"].to_numpy(dtype=float),
         x=None if np.isnan(x).all() else x,
         design=design,
@@ -172,5 +184,17 @@ def read_replicate_weights(path: Path, units: Units) -> Floats:
 def read_known_totals(path: Path, units: Units) -> tuple[Floats, Floats]:
     """Calibration variables (n, p) of the units and their known totals (p,)."""
     table = KNOWN_TOTALS.check(read_rows(path), source=path.name)
+    is_count = (table["variable"] == "1") | table["variable"].str.contains("=")
+    wrong = np.flatnonzero(is_count & ~(table["total"] > 0.0))
+    if wrong.size:
+        raise TableError(
+            f"{path.name}, row {wrong[0] + 1}: {table['variable'].iloc[wrong[0]]!r} counts units; "
+            f"its total {table['total'].iloc[wrong[0]]:g} must be above zero"
+        )
     columns = np.column_stack([units.variable(name) for name in table["variable"]])
+    for at in np.flatnonzero(~columns.any(axis=0)):
+        raise TableError(
+            f"{path.name}, row {at + 1}: no unit of {units.source} has "
+            f"{table['variable'].iloc[at]!r}; correct the name, or leave it out"
+        )
     return columns, table["total"].to_numpy(dtype=float)

@@ -425,3 +425,154 @@ def test_a_table_without_rows_gives_no_figures(here: Path, command: str) -> None
     (here / first).write_text(FILES[first].splitlines()[0] + "\n", encoding="utf-8")
     with pytest.raises(TableError, match=f"{first} has no row"):
         run(command)
+
+
+HOSTILE = [
+    (
+        "totals bad.csv sample.csv",
+        "frame.csv",
+        ("MR0101,MR01", "MR0101,MR02"),
+        "lies in provinces",
+    ),
+    ("totals bad.csv sample.csv", "frame.csv", ("MR0101,", "country,"), "name of the sum"),
+    ("totals bad.csv sample.csv", "frame.csv", ("21,1.2", "21,30"), "row 1: map_ha 30 is more"),
+    ("disclosure bad.csv", "cells.csv", ("suppressed", "Suppressed"), "row 5: reliability 'Supp"),
+    ("disclosure bad.csv", "cells.csv", ("MR01,6,45", "MR01,60,45"), "row 3: value_ha 60 is more"),
+    (
+        "totals frame.csv bad.csv",
+        "sample.csv",
+        ("S03,2.4", "S03,NaN"),
+        "row 3: reference_ha is 'NaN'",
+    ),
+    ("totals frame.csv bad.csv", "sample.csv", ("S03,2.4", 'S03,"2,4"'), "with a decimal point"),
+    ("totals frame.csv bad.csv", "sample.csv", ("S03,2.4", "S03,၂.၄"), "the digits 0 to 9"),
+    ("totals frame.csv bad.csv", "sample.csv", ("S03,2.4", "S03,-1"), "below zero"),
+    ("totals frame.csv bad.csv", "sample.csv", ("S03,2.4", "S03,25"), "25.0 ha found in 23 ha"),
+    (
+        "totals frame.csv bad.csv",
+        "sample.csv",
+        ("S03", "S02"),
+        "row 3: segment_id 'S02' occurs more",
+    ),
+    ("totals frame.csv bad.csv", "sample.csv", ("S03", "S99"), "'S99' is not in the frame"),
+    ("totals bad.csv sample.csv", "frame.csv", ("S03,high", "S03,"), "row 3: stratum_id is empty"),
+    ("totals bad.csv sample.csv", "frame.csv", ("S03,high", "S03,High"), "differ only in case"),
+    ("totals bad.csv sample.csv", "frame.csv", ("S03", "S02"), "occurs more than once"),
+    ("design bad.csv", "units.csv", ("weight,", "w,"), "there is no weight"),
+    ("design bad.csv", "units.csv", ("1,A,A1", "1,C,C1"), "stratum 'C' has 1 sampled unit"),
+    ("design units.csv --calibrate bad.csv", "known.csv", ("side=v", "side=w"), "has 'side=w'"),
+    (
+        "design units.csv --calibrate bad.csv",
+        "known.csv",
+        ("side=v,34", "side=v,-34"),
+        "above zero",
+    ),
+    (
+        "points bad.csv strata.csv",
+        "points.csv",
+        ("core,poppy,poppy", "core,Poppy,poppy"),
+        "'Poppy'",
+    ),
+    (
+        "matrix bad.csv",
+        "matrix.csv",
+        ("\ndeforestation", "\nDeforestation"),
+        "differ only in case",
+    ),
+    (
+        "area-level bad.csv",
+        "areas_model.csv",
+        ("MR0101,120", "MR0101,5000"),
+        "more than the risk area",
+    ),
+    (
+        "unit-level units_model.csv bad.csv",
+        "domains_model.csv",
+        ("72,0.033", "72,33"),
+        "same unit",
+    ),
+    (
+        "interpreters figure_read.csv bad.csv",
+        "readings.csv",
+        ("MR0101,one", "MR9,one"),
+        "no figure",
+    ),
+    (
+        "net figures.csv bad.csv --image-date 2026-02-01",
+        "events.csv",
+        ("12.5", "500"),
+        "more than the 151",
+    ),
+    (
+        "change frame.csv sample.csv frame.csv bad.csv --years 2026 2027 --method-versions k k",
+        "sample_none.csv",
+        ("x", "x"),
+        "found in no sampled segment of 2027",
+    ),
+]
+
+
+@pytest.mark.parametrize(("command", "name", "change", "message"), HOSTILE)
+def test_a_plausible_mistake_is_named_and_no_figure_printed(
+    here: Path, command: str, name: str, change: tuple[str, str], message: str
+) -> None:
+    bad = FILES[name].replace(*change, 1)
+    (here / "bad.csv").write_text(bad, encoding="utf-8")
+    result = CliRunner().invoke(app, ["estimate", *command.split()])
+    assert isinstance(result.exception, SurveyError)
+    assert message in str(result.exception)
+    assert result.stdout == ""
+
+
+def test_a_sample_that_gives_no_figure_is_an_error(here: Path) -> None:
+    (here / "one.csv").write_text("segment_id,reference_ha\nS01,1.5\n", encoding="utf-8")
+    with pytest.raises(EstimationError, match=r"one.csv can give no domain a figure"):
+        run("estimate totals frame.csv one.csv --method expansion")
+
+
+def test_a_byte_order_mark_and_spaces_change_nothing(here: Path) -> None:
+    plain = run("estimate totals frame.csv sample.csv --method expansion --json")
+    text = FILES["frame.csv"].replace("S03,high", "S03,  high ")
+    (here / "frame.csv").write_text("\ufeff" + text, encoding="utf-8")
+    assert run("estimate totals frame.csv sample.csv --method expansion --json") == plain
+
+
+@pytest.mark.parametrize("of", ["total", "mean", "ratio"])
+@pytest.mark.parametrize("variance", ["linearised", "jackknife", "bootstrap"])
+def test_a_domain_of_zeros_has_an_upper_limit_and_no_error(
+    here: Path, of: str, variance: str
+) -> None:
+    lines = [line.split(",") for line in FILES["units.csv"].splitlines()]
+    text = "\n".join(
+        ",".join([*cells[:7], "0" if cells[3] == "p" else cells[7], *cells[8:]]) for cells in lines
+    )
+    (here / "units.csv").write_text(text + "\n", encoding="utf-8")
+    command = f"estimate design units.csv --of {of} --variance {variance} --json"
+    row = next(row for row in json.loads(run(command)) if row["domain_id"] == "p")
+    assert row["value"] == 0.0
+    assert row["se"] is None
+    assert row["ci_low"] == 0.0
+    assert row["ci_high"] > 0.0
+    assert row["reliability"] == "not_detected"
+
+
+def test_points_that_all_agree_give_no_error_of_zero(here: Path) -> None:
+    (here / "m.csv").write_text(
+        "map_class,map_ha,poppy,other\npoppy,100,5,0\nother,900,0,50\n", encoding="utf-8"
+    )
+    for row in json.loads(run("estimate matrix m.csv --json")):
+        assert row["area_se_ha"] is None
+        assert row["users_se"] is None
+        assert row["ci_low_ha"] < row["area_ha"] < row["ci_high_ha"]
+    poppy, other = json.loads(run("estimate matrix m.csv --json"))
+    # 900 ha without a find at 50 points: 1 - 0.05^(1/50) = 5.8%.
+    assert poppy["ci_high_ha"] == pytest.approx(100 + 900 * (1 - 0.05 ** (1 / 50)))
+    assert other["ci_low_ha"] == pytest.approx(900 - 900 * (1 - 0.05 ** (1 / 50)))
+
+
+def test_no_find_in_land_not_called_is_not_known_to_be_none(here: Path) -> None:
+    text = FILES["field_checks.csv"].replace(",2,88", ",0,90")
+    (here / "field_checks.csv").write_text(text, encoding="utf-8")
+    (row,) = json.loads(run("estimate field-check field_checks.csv --json"))
+    assert row["ci_high_ha"] - row["value_ha"] > 5200 * (1 - 0.05 ** (1 / 90))
+    assert "its upper limit is in the interval" in row["why"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -36,11 +37,7 @@ def net(
 
     table = read_figures(figures)
     records = read_records(events, ERADICATION, unit="ha", is_verified="false")
-    unknown = sorted(set(records["domain_id"]) - set(table["domain_id"]))
-    if unknown:
-        raise TableError(
-            f"{events.name}: domain_id {unknown[0]!r} has no figure in {figures.name}; correct it"
-        )
+    _refuse_unknown(records["domain_id"], events, table["domain_id"], figures)
     for at, unit in enumerate(records["unit"], start=1):
         if unit not in list(AreaUnit):
             raise TableError(
@@ -200,9 +197,10 @@ def interpreters(
     from survey.samples import figure_of, read_figures, read_records
     from survey.samples.figures import READINGS
 
-    totals = read_records(readings, READINGS)
+    totals, given = read_records(readings, READINGS), read_figures(figures)
+    _refuse_unknown(totals["domain_id"], readings, given["domain_id"], figures)
     rows = []
-    for at, row in enumerate(read_figures(figures).to_dict("records"), start=1):
+    for at, row in enumerate(given.to_dict("records"), start=1):
         own = totals.loc[totals["domain_id"] == row["domain_id"], "total_ha"].to_numpy()
         where = f"{figures.name}, row {at}"
         try:
@@ -217,6 +215,18 @@ def interpreters(
             }
         )
     show(rows, as_json, version=version, on=on, hidden=HIDDEN)
+
+
+def _refuse_unknown(
+    named: Iterable[str], source: Path, known: Iterable[str], figures: Path
+) -> None:
+    from survey.errors import TableError
+
+    unknown = sorted(set(named) - set(known))
+    if unknown:
+        raise TableError(
+            f"{source.name}: domain_id {unknown[0]!r} has no figure in {figures.name}; correct it"
+        )
 
 
 def _added(given: str | None, what: str) -> str:

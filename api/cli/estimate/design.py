@@ -122,6 +122,17 @@ def design(
         level=level,
         df=df,
     )
+    if of is Of.TOTAL and not table.is_weighted:
+        typer.echo(
+            f"{units.name} has no weight: the totals are those of the sampled units alone",
+            err=True,
+        )
+    if calibrated is not None and (calibrated.weight < 0.0).any():
+        typer.echo(
+            f"{int((calibrated.weight < 0.0).sum())} calibrated weights are negative; use "
+            "--distance raking, or --bounds",
+            err=True,
+        )
     for row in found:
         if math.isnan(row.se):
             typer.echo(f"{row.domain_id}: {row.why}", err=True)

@@ -88,6 +88,7 @@ def production(
             "which the yield formula is not known to hold",
             err=True,
         )
+    beyond = f" {plots.n_above} fields lie beyond the yield formula." if plots.n_above else ""
     rng = np.random.default_rng(seed)
     mean = mean_yield(plots.yield_kg_ha, plots.village, plots.weight, level=level)
     area, se, drawn = _areas(table, areas.name, draws, rng)
@@ -137,7 +138,8 @@ def production(
                 "t interval with the yield's degrees of freedom, cut at zero."
                 if limits is None
                 else "limits are percentiles of draws of area, yield and price."
-            ),
+            )
+            + beyond,
         }
         rows.append(row)
     shown = () if limits is None else ("ci_low_t", "ci_high_t")

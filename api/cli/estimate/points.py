@@ -110,8 +110,8 @@ def points(
     ):
         found = int((given.reference_class == name).sum())
         # Found at no point: 0 with an upper limit, and no error is known.
-        error = se if found else math.nan
-        low = max(share - half * se, 0.0)
+        error = se if found and se > 0.0 else math.nan
+        low = max(share - (half * se if se > 0.0 or not found else upper), 0.0)
         high = min(share + half * se, 1.0) if found else upper
         rows.append(
             {
@@ -184,6 +184,10 @@ def plan(
     expected = {"expected_share": found.share, "expected_se": found.se, "expected_cv": found.cv}
     label = reliability_of_figure(found.share, found.se, n=whole["n_points"]).value
     why = "Expected of the plan at the shares given, before any point is seen."
+    empty = table["stratum_id"][table["expected_share"] == 0.0]
+    if len(empty):
+        why += f" Without what stratum {', '.join(empty)} may hold: its expected share is 0."
+        typer.echo(why, err=True)
     nothing = dict.fromkeys((*expected, "reliability"))
     rows = [{**row, **nothing} for row in rows]
     rows.append({**whole, **expected, "reliability": label})

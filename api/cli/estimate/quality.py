@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from api.cli.estimate.rows import HIDDEN, ReferenceDate, Version, estimate_row, show
 from api.cli.options import AsJson
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["disclosure", "reliability"]
 
@@ -52,6 +55,7 @@ def disclosure(
 
     table = read_records(cells, CELLS, reliability="publishable")
     risk, value = table["risk_ha"].to_numpy(), table["value_ha"].to_numpy()
+    _refuse_wrong_cells(table, cells.name)
     small = small_area_cells(
         risk,
         table["n_frame"].to_numpy(dtype=np.int64),
@@ -98,3 +102,21 @@ def disclosure(
     labels = {"method": "secondary_suppression"}
     rows = [{**row, **labels, "why": row["disclosure"] or "May be shown."} for row in rows]
     show(rows, as_json, version=version, on=on, hidden=("method",))
+
+
+def _refuse_wrong_cells(table: pd.DataFrame, source: str) -> None:
+    """Stop at a label that hides nothing because it is none, and at crop beyond the land."""
+    from survey.errors import TableError
+    from survey.types import Reliability
+
+    for at, row in enumerate(table.to_dict("records"), start=1):
+        if row["reliability"] not in set(Reliability):
+            raise TableError(
+                f"{source}, row {at}: reliability {row['reliability']!r}; write "
+                f"{', '.join(Reliability)}"
+            )
+        if row["value_ha"] > row["risk_ha"]:
+            raise TableError(
+                f"{source}, row {at}: value_ha {row['value_ha']:g} is more than the risk_ha "
+                f"{row['risk_ha']:g}; check the unit"
+            )

@@ -85,6 +85,7 @@ def totals(
     """Hectares of every district, province and the country."""
     import numpy as np
 
+    from survey.errors import EstimationError
     from survey.estimation import LadderRule, comparability_label, estimate_ladder
     from survey.samples import read_sample, read_segment_table
 
@@ -108,6 +109,8 @@ def totals(
         else:
             rows = _each_domain(segments, drawn, method, level)
         label = comparability_label(version, method.value, "none")
+    if not rows:
+        raise EstimationError(f"{sample.name} can give no domain a figure; the reasons are above")
     if table.n_filled:
         typer.echo(f"{table.n_filled} segments: map hectares filled from their stratum", err=True)
     show(

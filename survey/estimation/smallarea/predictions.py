@@ -219,6 +219,7 @@ def unit_level_predictions(
         area = checked_vector("size", size, response.size, positive=True)
         scale = np.sqrt(area.mean() / area)
     fit = fit_unit_level(response, X, domain, method=method, scale=scale, size=area)
+    far = _extrapolated(labels, means, X)
     total = checked_vector("population", population, labels.size, positive=True)
     if is_finite:
         got = eblup_finite_pop(fit, means, labels, total)
@@ -235,7 +236,11 @@ def unit_level_predictions(
             population=total if is_finite else None,
         ).mse
         mse_method = "parametric_bootstrap"
-    notes = []
+    notes = [
+        f"{labels[at]}: its mean covariates lie outside those of the sampled units; the model is "
+        "extended beyond what it was fitted to."
+        for at in np.flatnonzero(far)
+    ]
     if fit.is_truncated:
         notes.append(
             "The variance between domains was estimated as zero: every figure is the "
@@ -266,12 +271,34 @@ def unit_level_predictions(
                 df=df,
                 method=f"bhf_{method}" + ("" if is_finite else "_model_mean"),
                 mse_method=mse_method,
-                why=f"Battese-Harter-Fuller, {response.size} units in {fit.domain.size} domains.",
+                why=f"Battese-Harter-Fuller, {response.size} units in {fit.domain.size} domains."
+                + (" Covariates outside those of the sample." if far[at] else ""),
             )
             for at in range(labels.size)
         ),
         notes=tuple(notes),
     )
+
+
+def _extrapolated(labels: npt.NDArray[np.str_], means: Floats, X: Floats) -> npt.NDArray[np.bool_]:
+    """Whether a domain's mean covariates lie outside the sampled units' (k,).
+
+    Raises
+    ------
+    EstimationError
+        By more than ten times their range: another unit (percent for a share), not another place.
+    """
+    low, high = X.min(axis=0), X.max(axis=0)
+    beyond = np.maximum(means - high, low - means)
+    wild = np.argwhere(beyond[:, 1:] > 10.0 * (high - low)[1:])
+    if wild.size:
+        at, column = int(wild[0][0]), int(wild[0][1]) + 1
+        raise EstimationError(
+            f"covariate column {column + 1}: domain {str(labels[at])!r} has mean "
+            f"{means[at, column]:g}, the sampled units {low[column]:g} to {high[column]:g}; give "
+            "both in the same unit"
+        )
+    return np.asarray((beyond > 0.0).any(axis=1))
 
 
 def _prediction(
