@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NoReturn
@@ -152,6 +152,8 @@ class TableContract:
         Columns in which a value may be missing. Missing is never zero.
     non_negative : frozenset of str
         Numeric columns that must not be below zero.
+    allowed : mapping of column name to its only values
+        Columns of a closed set of words.
     """
 
     name: str
@@ -159,6 +161,7 @@ class TableContract:
     key: tuple[str, ...]
     nullable: frozenset[str] = field(default_factory=frozenset)
     non_negative: frozenset[str] = field(default_factory=frozenset)
+    allowed: Mapping[str, Collection[str]] = field(default_factory=dict)
 
     def check(self, table: pd.DataFrame, *, source: str = "") -> pd.DataFrame:
         """Return a copy with exactly the declared types; extra columns are kept.
@@ -197,6 +200,11 @@ class TableContract:
             _fail(where, values, absent, "is empty", "fill it in")
         if kind == "str":
             text = values.astype("string").str.strip()
+            if column in self.allowed:
+                choices = list(self.allowed[column])
+                wrong = ~text.isin(choices) & ~absent
+                if wrong.any():
+                    _fail(where, values, wrong, "{!r} is unknown", f"write {', '.join(choices)}")
             return text.astype(object).where(~absent, None)
         if kind == "bool":
             words = values.astype("string").str.strip().str.lower()

@@ -50,6 +50,7 @@ LOCAL_AREAS = TableContract(
     key=("domain_id",),
     nullable=frozenset({"area_se", "area_low", "area_high"}),
     non_negative=frozenset({"area", "area_se", "area_low", "area_high"}),
+    allowed={"unit": tuple(AreaUnit)},
 )
 
 
@@ -102,12 +103,6 @@ def read_local_areas(path: Path) -> pd.DataFrame:
         raw = raw.rename(columns=names).assign(unit="ha")
     raw = with_columns(raw, unit="ha", area_se="", area_low="", area_high="", level="0.95")
     table = LOCAL_AREAS.check(raw, source=path.name)
-    wrong = np.flatnonzero(~table["unit"].isin(list(AreaUnit)))
-    if wrong.size:
-        raise TableError(
-            f"{path.name}, row {wrong[0] + 1}: unit {table['unit'].iloc[wrong[0]]!r} is unknown; "
-            f"write {', '.join(AreaUnit)}"
-        )
     factor = np.array([to_hectares(1.0, AreaUnit(unit)) for unit in table["unit"]])
     return table.assign(
         value_ha=table["area"] * factor,

@@ -30,7 +30,6 @@ def net(
 ) -> None:
     """Net cultivation: less what was verifiably destroyed after the image date."""
     from survey.areas import AreaUnit, to_hectares
-    from survey.errors import TableError
     from survey.estimation import Eradication, net_of_eradication
     from survey.samples import figure_of, read_figures, read_records
     from survey.samples.figures import ERADICATION
@@ -38,11 +37,6 @@ def net(
     table = read_figures(figures)
     records = read_records(events, ERADICATION, unit="ha", is_verified="false")
     _refuse_unknown(records["domain_id"], events, table["domain_id"], figures)
-    for at, unit in enumerate(records["unit"], start=1):
-        if unit not in list(AreaUnit):
-            raise TableError(
-                f"{events.name}, row {at}: unit {unit!r} is unknown; write {', '.join(AreaUnit)}"
-            )
     rows = []
     for at, row in enumerate(table.to_dict("records"), start=1):
         own = records.loc[records["domain_id"] == row["domain_id"]].to_dict("records")
@@ -133,18 +127,11 @@ def minimum(
 ) -> None:
     """Detected minimum of each domain: at least this much, never extrapolated."""
     from survey.areas import AreaUnit, to_hectares
-    from survey.errors import TableError
     from survey.estimation import detected_minimum
     from survey.samples import read_records
     from survey.samples.figures import DETECTIONS
 
     table = read_records(detections, DETECTIONS, unit="ha")
-    for at, unit in enumerate(table["unit"], start=1):
-        if unit not in list(AreaUnit):
-            raise TableError(
-                f"{detections.name}, row {at}: unit {unit!r} is unknown; write "
-                f"{', '.join(AreaUnit)}"
-            )
     rows = []
     for domain, own in table.groupby("domain_id"):
         hectares = [

@@ -105,16 +105,10 @@ def disclosure(
 
 
 def _refuse_wrong_cells(table: pd.DataFrame, source: str) -> None:
-    """Stop at a label that hides nothing because it is none, and at crop beyond the land."""
+    """Stop at crop beyond the land, from which a hidden cell's range is worked out."""
     from survey.errors import TableError
-    from survey.types import Reliability
 
     for at, row in enumerate(table.to_dict("records"), start=1):
-        if row["reliability"] not in set(Reliability):
-            raise TableError(
-                f"{source}, row {at}: reliability {row['reliability']!r}; write "
-                f"{', '.join(Reliability)}"
-            )
         if row["value_ha"] > row["risk_ha"]:
             raise TableError(
                 f"{source}, row {at}: value_ha {row['value_ha']:g} is more than the risk_ha "
