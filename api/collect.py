@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import multiprocessing
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -28,6 +29,7 @@ from survey.forms import DeviceRegistry, PublishedForms, SubmissionStore
 from survey.forms.durable import end_flushers
 
 __all__ = [
+    "bind_listener",
     "collector_server",
     "create_collector",
     "devices_of",
@@ -89,14 +91,37 @@ def collector_server(
     app: Router, *, host: str, port: int, limits: Limits | None = None
 ) -> uvicorn.Server:
     """The server of `create_collector`, with its patience limited."""
-    return uvicorn.Server(_config(app, host, port, limits or Limits()))
+    config = _config(app, limits or Limits())
+    config.host, config.port = host, port
+    return uvicorn.Server(config)
+
+
+def bind_listener(host: str, port: int) -> socket.socket:
+    """A socket at an address.
+
+    Raises
+    ------
+    BindRefusedError
+        Another program has it, or this machine has no such address.
+    """
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen()  # or a second one could bind, too
+    except OSError as error:
+        listener.close()
+        raise BindRefusedError(
+            f"cannot listen on {host} port {port}: {error.strerror}; end the program that has it, "
+            "or give another --host or --port"
+        ) from error
+    return listener
 
 
 def run_collector(
     store_folder: Path,
+    listener: socket.socket,
     *,
-    host: str,
-    port: int,
     workers: int,
     plain_lan: bool = False,
     tls_certificate: Path | None = None,
@@ -108,19 +133,22 @@ def run_collector(
     Each writes to the store by itself, as several importers may; what a phone has sent is counted
     in common. Digest is for one process: another would not know which counts of a nonce were
     used.
+
+    Parameters
+    ----------
+    listener : socket
+        Of `bind_listener`: who cannot have the address must not touch what another is receiving.
     """
     if plain_lan and workers > 1:
         raise ValueError("Digest is for one process")
     bounds = limits or Limits()
     openrosa = _openrosa(store_folder, plain_lan=plain_lan, limits=bounds)
-    config = _config(Router(routes=openrosa.routes()), host, port, bounds, n_processes=workers)
+    config = _config(Router(routes=openrosa.routes()), bounds, n_processes=workers)
     config.lifespan = "off"
     config.ssl_certfile, config.ssl_keyfile = tls_certificate, tls_key
     # A process of its own, so that the others begin before a large store is counted.
     counting = multiprocessing.get_context("fork").Process(target=openrosa.count, daemon=True)
     counting.start()
-    # The address first: who cannot have it must not touch what another is receiving.
-    listener = config.bind_socket()
     openrosa.prepare(now=datetime.now(UTC))
     end_flushers()
     counting.join(_COUNTING_SECONDS)
@@ -137,13 +165,9 @@ def _openrosa(store_folder: Path, *, plain_lan: bool, limits: Limits | None) -> 
     )
 
 
-def _config(
-    app: Router, host: str, port: int, limits: Limits, *, n_processes: int = 1
-) -> uvicorn.Config:
+def _config(app: Router, limits: Limits, *, n_processes: int = 1) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        host=host,
-        port=port,
         log_level="warning",
         access_log=False,
         http=_patient(limits.header_seconds),

@@ -34,8 +34,9 @@ from survey.forms import PublishedForms, SubmissionStore  # noqa: E402
 from survey.rounds import read_round  # noqa: E402
 
 SERVER = (
-    "import sys; from pathlib import Path; from api.collect import run_collector;"
-    "run_collector(Path(sys.argv[1]), host='127.0.0.1', port=int(sys.argv[2]), workers=2)"
+    "import sys; from pathlib import Path; from api.collect import *;"
+    "listener = bind_listener('127.0.0.1', int(sys.argv[2]));"
+    "run_collector(Path(sys.argv[1]), listener, workers=2)"
 )
 _HEADER = (
     "instanceID,segment_id,visit_date,observer_code,observed_percent,area_unit,poppy_area,"

@@ -144,7 +144,7 @@ def collect(
     """
     import os
 
-    from api.collect import refuse_plain_bind, run_collector
+    from api.collect import bind_listener, refuse_plain_bind, run_collector
     from api.routes.receiving import Limits
     from survey.errors import ConfigError
     from survey.forms import PublishedForms
@@ -168,12 +168,12 @@ def collect(
         )
     limits = Limits(phone_bytes=int(phone_gb * 1e9), total_bytes=int(total_gb * 1e9))
     n_cores = len(os.sched_getaffinity(0))
+    listener = bind_listener(host, port)
     scheme = "https" if tls_key else "http"
     typer.echo(f"Receiving on {scheme}://{host}:{port}  (Ctrl-C ends)", err=True)
     run_collector(
         folder,
-        host=host,
-        port=port,
+        listener,
         workers=1 if plain_lan else workers or min(n_cores, 4),
         plain_lan=plain_lan,
         tls_certificate=tls_certificate,

@@ -47,12 +47,15 @@ class ReviewLog:
 
     def iter_reviews(self, form_id: str) -> Iterator[Review]:
         """The same one after the other, in an order that only the instanceIDs decide."""
-        decisions: dict[str, list[Decision]] = defaultdict(list)
+        # Names alone are held: a decision is read with its submission.
+        names: dict[str, list[str]] = defaultdict(list)
         for name in self.names(form_id):
-            with suppress(FileNotFoundError):  # withdrawn while we read
-                decisions[name.partition("-")[0]].append(self.read(form_id, name))
+            names[name.partition("-")[0]].append(name)
         for stored in self._store.iter_stored(form_id):
-            own = decisions.get(instance_key(stored.submission.instance_id), ())
+            own = []
+            for name in names.pop(instance_key(stored.submission.instance_id), ()):
+                with suppress(FileNotFoundError):  # withdrawn while we read
+                    own.append(self.read(form_id, name))
             yield review_of(stored, own)
 
     def names(self, form_id: str) -> list[str]:

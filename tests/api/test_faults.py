@@ -28,9 +28,9 @@ NOW = datetime(2026, 2, 4, tzinfo=UTC)
 
 
 def test_kill_9_loses_and_doubles_nothing(inbox: Path) -> None:
-    result = kills.run(inbox, n_phones=8, n_each=6, n_kills=6, seed=3)
+    result = kills.run(inbox, n_phones=8, n_each=15, n_kills=6, seed=3)
     assert result["kills"] >= 3  # each way once
-    assert (result["acknowledged"], result["orphans"]) == (48, 0)
+    assert (result["acknowledged"], result["orphans"]) == (120, 0)
     assert (result["lost"], result["doubled"], result["never_acknowledged"]) == (0, 0, 0)
 
 

@@ -30,9 +30,10 @@ from survey.forms import SubmissionStore
 
 NOW = datetime(2026, 2, 4, tzinfo=UTC)
 SERVER = (
-    "import sys; from pathlib import Path; from api.collect import run_collector;"
+    "import sys; from pathlib import Path; from api.collect import *;"
     "from api.routes.receiving import Limits;"
-    "run_collector(Path(sys.argv[1]), host='127.0.0.1', port=int(sys.argv[2]), workers=2, {more})"
+    "listener = bind_listener('127.0.0.1', int(sys.argv[2]));"
+    "run_collector(Path(sys.argv[1]), listener, workers=2, {more})"
 )
 
 
@@ -59,8 +60,12 @@ def serving(inbox: Path, more: str = "") -> Iterator[tuple[subprocess.Popen[byte
 
 def answers(port: int) -> bool:
     try:
-        socket.create_connection(("127.0.0.1", port)).close()
-    except OSError:
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as line:
+            line.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            line.recv(100)  # nothing at all where TLS is spoken
+    except ConnectionResetError:
+        return True
+    except OSError:  # nobody listens, or nobody answers yet
         return False
     return True
 
@@ -136,7 +141,7 @@ def test_the_one_at_an_address_is_not_disturbed_by_another(inbox: Path) -> None:
             command(inbox, port), cwd=ROOT, capture_output=True, timeout=60, check=False
         )
         assert second.returncode != 0
-        assert b"in use" in second.stderr
+        assert b"already in use; end the program that has it" in second.stderr
         assert half.exists()
 
 
