@@ -67,15 +67,13 @@ class TreeSettings:
 CANDIDATES = (
     TreeSettings(),
     TreeSettings(
-        rounds=120,
-        learning_rate=0.05,
+        rounds=60,
         leaves=6,
         feature_share=0.2,
         pixel_share=0.5,
     ),
     TreeSettings(
-        rounds=200,
-        learning_rate=0.05,
+        rounds=100,
         leaves=6,
         min_pixels=5,
         feature_share=0.3,
