@@ -351,3 +351,23 @@ def test_what_rounding_leaves_of_no_residual_is_not_an_error_of_nearly_zero(esti
     y = np.full(75, 0.1) if estimator is expansion_total else frame.covariate_ha[rows] / 3.0
     with pytest.raises(TooFewUnitsError, match="leave no residual"):
         estimator(frame, Sample(index=rows, y_ha=y))
+
+
+def test_covariate_constant_within_strata():
+    y = np.tile([0.0, 1.0, 2.0, 0.5], 6)
+    rows = [*range(12), *range(20, 32)]
+    x = np.linspace(0.0, 5.0, 40)
+    # Constant in one stratum only: the slope comes from the other.
+    one = frame((20, 20), covariate_ha=np.where(np.arange(40) < 20, 2.0, x))
+    estimate = regression_total(one, sample(rows, y))
+    assert estimate.se_ha > 0.0
+    first = expansion_total(one, sample(rows, y), member=one.stratum == "h0")
+    own = regression_total(one, sample(rows, y), member=one.stratum == "h0")
+    assert own.value_ha == pytest.approx(first.value_ha)
+    # Constant in each: nothing but the strata's intercepts is left, and the ladder says so.
+    each = frame((20, 20), covariate_ha=np.where(np.arange(40) < 20, 2.0, 5.0))
+    with pytest.raises(EstimationError, match=r"constant|collinear"):
+        regression_total(each, sample(rows, y))
+    row = estimate_ladder(each, sample(rows, y), estimator="regression")[-1]
+    assert row.estimate.method == "ratio_total_combined"
+    assert "cannot be fitted" in row.estimate.why
