@@ -73,7 +73,7 @@ CANDIDATES = (
         pixel_share=0.5,
     ),
     TreeSettings(
-        rounds=100,
+        rounds=120,
         leaves=6,
         min_pixels=5,
         feature_share=0.3,
