@@ -82,6 +82,7 @@ class OpenRosa:
         self._shares = Shares()
         self._waiting: list[tuple[Delivery, asyncio.Future[ImportReport]]] = []
         self._writers: set[asyncio.Task[None]] = set()
+        self._n_writers = 0
         self._in_work: set[str] = set()
         self._headers = {
             "X-OpenRosa-Version": "1.0",
@@ -280,19 +281,24 @@ class OpenRosa:
         return await done
 
     def _start_writer(self) -> None:
-        if self._waiting and len(self._writers) < _MAX_WRITERS:
+        if self._waiting and self._n_writers < _MAX_WRITERS:
+            self._n_writers += 1
             writer = asyncio.create_task(self._write())
             self._writers.add(writer)
             writer.add_done_callback(self._writers.discard)
 
     async def _write(self) -> None:
-        while batch := self._next_batch():
-            instances = {_instance(delivery) for delivery, _ in batch}
-            self._in_work |= instances
-            try:
-                await self._write_batch(batch)
-            finally:
-                self._in_work -= instances
+        try:
+            while batch := self._next_batch():
+                instances = {_instance(delivery) for delivery, _ in batch}
+                self._in_work |= instances
+                try:
+                    await self._write_batch(batch)
+                finally:
+                    self._in_work -= instances
+        finally:
+            # At once: what came before a callback told of the end would wait for ever.
+            self._n_writers -= 1
 
     def _next_batch(self) -> list[tuple[Delivery, asyncio.Future[ImportReport]]]:
         """What waits, without submissions that another writer has in hand."""

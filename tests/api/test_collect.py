@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import json
@@ -23,10 +24,12 @@ from phones import BOUNDARY, Phone, collecting, multipart, seal
 
 from api.collect import create_collector, devices_of, refuse_plain_bind
 from api.errors import BindRefusedError
+from api.routes.openrosa import OpenRosa
 from api.routes.phones import PhoneGate
 from api.routes.receiving import Limits
 from survey.errors import ConfigError
 from survey.forms import (
+    Delivery,
     PublishedForms,
     SubmissionStore,
     collect_settings,
@@ -222,6 +225,28 @@ def test_an_adapted_form_goes_to_phones_and_what_they_fill_is_kept(
     assert store.submissions("segment_visit")[0].answers["poppy_area"] == "1.3"
     (folder,) = store.attachment_folders("uuid:7")
     assert [path.read_bytes() for path in folder.iterdir() if path.is_file()] == [b"photo"]
+
+
+def test_what_arrives_as_the_last_writer_ends_is_written(inbox: Path) -> None:
+    async def one_after_the_other(openrosa: OpenRosa) -> list[int]:
+        taken = []
+        for number in range(20):
+            xml = visit(number)
+            delivery = Delivery(name="f", data=xml, received_at=NOW, sender="phone a")
+            async with asyncio.timeout(30):
+                taken.append((await openrosa._store_together(delivery)).n_new)
+        return taken
+
+    openrosa = OpenRosa(
+        SubmissionStore(inbox),
+        PublishedForms(inbox),
+        PhoneGate(devices_of(inbox), plain_lan=False),
+        limits=Limits(),
+        plain_lan=False,
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("api.routes.openrosa._MAX_WRITERS", 1)
+        assert asyncio.run(one_after_the_other(openrosa)) == [1] * 20
 
 
 def test_hostile_requests_are_refused(client: TestClient, inbox: Path) -> None:
