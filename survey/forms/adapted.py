@@ -24,6 +24,7 @@ from survey.forms.records import OUTER, Problem, Submission, entry_places
 from survey.forms.store import SubmissionStore
 from survey.forms.stored import Stored
 from survey.forms.submissions import parse_submissions
+from survey.spreadsheets import spreadsheet_text
 
 __all__ = ["TakenOver", "answers_table", "is_taken_over", "take_over", "waiting_submissions"]
 
@@ -230,10 +231,9 @@ def _refuse_misnamed(store: SubmissionStore, form_id: str, how: TableMapping) ->
         )
 
 
-def _safe(cell: str) -> str:
-    if cell[:1] not in ("=", "+", "-", "@", "\t", "\r"):
-        return cell
+def _safe(cell: str) -> object:
+    """An answer as it may stand in a table; a number, though text here, stays one."""
     with suppress(ValueError):
         float(cell)
-        return cell  # a number
-    return f"'{cell}"
+        return cell
+    return spreadsheet_text(cell)

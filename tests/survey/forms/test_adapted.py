@@ -13,10 +13,30 @@ from survey.checks import Check
 from survey.errors import ConfigError, FormError
 from survey.forms import SubmissionStore, answers_table, take_over
 from survey.forms.training import make_training_store
-from survey.privacy import withdraw
+from survey.privacy import purge_round, withdraw
 from survey.review import Action, ReviewLog, flagged_reviews
+from survey.rounds import read_round
 
 NOW = datetime(2026, 2, 4, tzinfo=UTC)
+SURVEY = """
+[survey]
+country = "Meru"
+title = "Test"
+harvest_year = 2026
+reference_date = 2026-02-10
+release_date = 2026-06-01
+crops = ["poppy"]
+admin_level = 2
+seed = 1
+[inputs]
+districts = "d.gpkg"
+frame = "f.gpkg"
+scenes = "s"
+training = "t.gpkg"
+submissions = "inbox"
+[estimation]
+estimator = { poppy = "ratio" }
+"""
 MAPPING = """
 form_id = "segment_visit"
 [columns]
@@ -206,3 +226,14 @@ def test_what_no_form_makes_is_refused(store: SubmissionStore, data: bytes, told
     report = store.import_file("f.xml", data, received_at=NOW)
     assert not report.accepted
     assert any(told in str(problem) for problem in report.problems)
+
+
+def test_what_was_taken_over_expires_once(tmp_path: Path) -> None:
+    (tmp_path / "survey.toml").write_text(SURVEY)
+    declared = read_round(tmp_path / "survey.toml")
+    store = SubmissionStore(declared.submissions_folder)
+    take(store, visit())
+    assert take_over(store, "hill_visit", MAPPING).n_taken == 1
+    purge = purge_round(declared, now=datetime(2046, 1, 1, tzinfo=UTC), by="night")
+    assert purge.counts == {"submissions": 1}
+    assert store.submissions("hill_visit") == store.submissions("segment_visit") == []
