@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -59,6 +60,8 @@ class Ladder:
         self.choice: dict[str, tuple[str, str]] = {
             str(group): self._choose(str(group), estimator) for group in np.unique(frame.group)
         }
+        # Of provinces and the country, where it can differ from that of their districts.
+        self.total_choice = {group: self._step_down(group) for group in self.choice}
         self.synthetic_fits = {
             group: SyntheticFit.of(
                 self.frame, self.sample, self.strata, kind, self.columns, self.fit
@@ -133,6 +136,28 @@ class Ladder:
                 )
             else:
                 return "regression", "Regression on mapped hectares, as declared."
+        return self._unassisted(in_group, note)
+
+    def _step_down(self, group: str) -> tuple[str, str]:
+        """Estimator of a province's total: none that leaves no residual although crop was found.
+
+        A few finds that the map explains exactly leave nothing to judge the error by; a total
+        that rests on the sample alone is better than none.
+        """
+        in_group = self.frame.group == group
+        kind, reason = self.choice[group]
+        found = bool((self.sample.y_ha[in_group[self.sample.index]] > 0.0).any())
+        is_assisted = kind in ("regression", "difference") and group not in self.rule.forced
+        if is_assisted and found and self.direct(in_group) is None:
+            return self._unassisted(
+                in_group,
+                f"{kind.capitalize()} was declared but the map explains every find, which leaves "
+                "no residual to judge the error by. ",
+            )
+        return kind, reason
+
+    def _unassisted(self, in_group: Bools, note: str) -> tuple[str, str]:
+        """Ratio, or expansion where there is none, and why."""
         try:
             x = size_of(self.frame, self.rule.ratio_size)
         except EstimationError as problem:
@@ -155,16 +180,13 @@ class Ladder:
         return min(counts)
 
     def linear(
-        self, mask: Bools, order: tuple[str, str] | None = None
+        self, mask: Bools, choice: Mapping[str, tuple[str, str]]
     ) -> tuple[Linear, str, str, EstimateType]:
-        """Sum over provinces of the domain's estimate, with method and reason.
-
-        `order` is an estimator and a reason in place of the provinces' choice.
-        """
+        """Sum over provinces of the domain's estimate, with method and reason."""
         parts, kinds, reasons = [], [], []
         residual, has_residual = np.zeros(self.sample.size), False
         for group in np.unique(self.frame.group[mask]):
-            kind, reason = order or self.choice[str(group)]
+            kind, reason = choice[str(group)]
             part = self._part(mask & (self.frame.group == group), kind)
             if part.residual_ha is not None:
                 rows = self.frame.group[self.sample.index] == group
@@ -219,11 +241,17 @@ class Ladder:
         return expansion_linear(self.design, self.sample.y_ha, inside)
 
     def direct(
-        self, mask: Bools, note: str = "", order: tuple[str, str] | None = None
+        self,
+        mask: Bools,
+        note: str = "",
+        choice: Mapping[str, tuple[str, str]] | None = None,
     ) -> Estimate | None:
-        """Design-based or assisted estimate; None where the sample cannot give one."""
+        """Design-based or assisted estimate; None where the sample cannot give one.
+
+        `choice` holds an estimator and a reason for each province, in place of those declared.
+        """
         try:
-            linear, method, why, kind = self.linear(mask, order)
+            linear, method, why, kind = self.linear(mask, choice or self.choice)
             return finish(
                 linear,
                 self.strata,
@@ -317,7 +345,8 @@ class Ladder:
         elif forced.method == "synthetic":
             estimate = self.synthetic(mask, why)
         else:
-            estimate = self.direct(mask, order=(forced.method, why))
+            group = str(self.frame.group[mask][0])
+            estimate = self.direct(mask, choice={group: (forced.method, why)})
         if estimate is None:
             raise EstimationError(
                 f"domain {code}: {forced.method} was ordered but gives no figure ({problem}); "
@@ -355,7 +384,7 @@ class Ladder:
             return forced
         n = int(mask[self.sample.index].sum())
         if level_name != "district":
-            estimate = self.direct(mask)
+            estimate = self.direct(mask, choice=self.total_choice)
             if estimate is not None:
                 return with_coverage_warning(estimate)
             problem = "segments leave no residual to judge the error by" if n else "none observed"
@@ -388,7 +417,7 @@ class Ladder:
         note = f" Without province {', '.join(left_out)}." if left_out else ""
         if self.sample.n_nonresponse:
             note += f" {self.sample.n_nonresponse} drawn segments could not be seen at all."
-        direct = self.direct(mask, note)
+        direct = self.direct(mask, note, self.total_choice)
         if direct is None:
             return self._status(everything, "The sample is too small.")
         estimate = with_coverage_warning(direct)

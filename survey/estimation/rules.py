@@ -22,7 +22,7 @@ __all__ = [
 COUNTRY = "country"
 # Raised when a rung of the ladder or a rule of its intervals changes: figures of two versions
 # are compared only where someone signs for it (`survey.estimation.change`).
-LADDER_VERSION = "3"
+LADDER_VERSION = "4"
 SEPARATOR = "/"
 # Provinces and the country with fewer sampled segments, or fewer segments with the crop, say
 # that their interval can cover less: chosen on one set of populations, checked on another

@@ -73,7 +73,7 @@ def test_what_is_done_to_a_figure_joins_its_method_version(here: Path) -> None:
     text = FILES["figures_2026.csv"].replace("estimate_type", "n_positive,estimate_type", 1)
     text = text.replace(",assisted", ",20,assisted")
     (here / "given.csv").write_text(text, encoding="utf-8")
-    version = "key3/ladder 3/regression/small area two_part"
+    version = "key3/ladder 4/regression/small area two_part"
     (row, *_) = json.loads(run("estimate reliability given.csv --json"))
     assert row["method_version"] == version
     (row, *_) = json.loads(run("estimate benchmark given.csv --total 181 --total-se 8 --json"))
@@ -374,7 +374,7 @@ def test_faults_name_file_row_and_column(
          r"frame\.csv, row 1: mapped_share is empty"),
         ("figures_2027.csv", "key3", "key4",
          "compare figures_2026.csv figures_2027.csv --years 2026 2027", r"not comparable"),
-        ("figures_2026.csv", "key3/ladder 3/regression/small area two_part", "",
+        ("figures_2026.csv", "key3/ladder 4/regression/small area two_part", "",
          "compare figures_2026.csv figures_2027.csv --years 2026 2027", r"not comparable"),
         ("areas_rai.csv", "rai", "wah", "production areas_rai.csv fields.csv",
          r"areas_rai\.csv, row 1: unit 'wah'"),

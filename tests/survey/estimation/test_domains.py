@@ -551,3 +551,31 @@ def test_a_declared_difference_without_a_map_falls_to_the_ratio():
     rows = by_id(estimate_ladder(bare, draw(frame, truth, 20), estimator="difference"))
     assert rows["province", "MR01"].method == "ratio_total_combined"
     assert "Difference was declared but cannot be computed" in rows["province", "MR01"].why
+
+
+def test_finds_that_the_map_explains_exactly_leave_a_total_that_rests_on_the_sample():
+    frame, truth = landscape()
+    in_first = frame.group == "MR01"
+    alone = np.flatnonzero(in_first)[5]
+    truth = np.where(in_first, 0.0, truth)
+    truth[alone] = 2.0
+    perfect = with_covariate(frame, np.where(in_first, truth / 2.0, frame.covariate_ha))
+    sample = draw(frame, truth, 20)
+    if alone not in sample.index:
+        index = np.append(sample.index[1:], alone)
+        sample = Sample(index=index, y_ha=truth[index])
+    rows = by_id(estimate_ladder(perfect, sample, estimator="regression"))
+    first = rows["province", "MR01"]
+    assert first.method == "ratio_total_combined"
+    assert "the map explains every find" in first.why
+    assert first.n_positive == 1
+    ratio = by_id(estimate_ladder(perfect, sample, estimator="ratio"))["province", "MR01"]
+    assert first.value_ha == ratio.value_ha
+    assert (first.ci_low_ha, first.ci_high_ha) == (ratio.ci_low_ha, ratio.ci_high_ha)
+    second, country = rows["province", "MR02"], rows["country", "country"]
+    assert second.method == "regression_total"
+    assert country.method == "ratio_total_combined+regression_total"
+    assert country.value_ha == pytest.approx(first.value_ha + second.value_ha)
+    ordered = LadderRule(forced={"MR01": Forced(method="regression", reason="asked for")})
+    with pytest.raises(EstimationError, match="regression was ordered but gives no figure"):
+        estimate_ladder(perfect, sample, estimator="regression", rule=ordered)
