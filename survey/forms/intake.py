@@ -299,7 +299,12 @@ class _Work:
         return self.kept[0] is None
 
     def claim(self) -> tuple[str, str, str] | None:
-        """Identifier, digest of the answers and sender of a delivery's only submission."""
+        """Identifier, digest of the answers and sender of a delivery's only submission.
+
+        None where it is refused: its files stay with its raw bytes, under nobody's identifier.
+        """
+        if not self.is_accepted:
+            return None
         if self.sealed is not None:
             return self.sealed.instance_id, self.digest, self.delivery.sender
         if len(self.parsed.submissions) != 1 or not self.parsed.submissions[0].instance_id:

@@ -17,7 +17,7 @@ from survey.forms.redaction import redact
 from survey.forms.submissions import MAX_BYTES, parse_submissions
 from survey.forms.tombstones import WITHDRAWAL_CODE, Pending, code_digest
 
-__all__ = ["erase_raw", "raw_submissions"]
+__all__ = ["erase_raw", "raw_in_use", "raw_submissions"]
 
 _MAX_MAPPING = 100_000
 
@@ -133,6 +133,22 @@ def _is_xml(path: Path) -> bool:
 def _note(root: Path, name: str, keys: set[str]) -> None:
     path, content = contents_file(root, name, keys)
     write_once(path, content, root=root)
+
+
+def raw_in_use(root: Path) -> set[str]:
+    """Digests of the raw files of stored submissions, and of files that stand for one of these."""
+    used = set(raw_of_records(root))
+    stand_ins = {
+        path.stem: str(json.loads(path.read_bytes())["now"])
+        for path in root.glob("rewritten/*.json")
+    }
+    waiting = list(used)
+    while waiting:
+        now = stand_ins.get(waiting.pop())
+        if now is not None and now not in used:
+            used.add(now)
+            waiting.append(now)
+    return used
 
 
 def raw_submissions(store: SubmissionStore) -> Iterator[Submission]:

@@ -20,6 +20,7 @@ from survey.forms import SubmissionStore
 from survey.forms.durable import remove_file, remove_tree, store_lock, to_json, write_once
 from survey.forms.stored import SEALED_SUFFIX, safe_name
 from survey.privacy.exports import ExportLog
+from survey.privacy.rawfiles import raw_in_use
 from survey.privacy.withdrawal import finish_removals
 from survey.review import Action, ReviewLog
 from survey.rounds import Round
@@ -183,7 +184,9 @@ def _write_plan(root: Path, expired: _Expired, *, now: datetime, by: str) -> Pat
         "at": now.isoformat(timespec="seconds"),
         "by": by,
         "counts": +expired.counts(),
-        "raw_sha256": sorted({raw for _, _, raw in expired.submissions} | set(expired.refused)),
+        "raw_sha256": sorted(
+            {raw for _, _, raw in expired.submissions} | (set(expired.refused) - raw_in_use(root))
+        ),
     }
     path = root / "purges" / f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(4)}.json"
     write_once(path, to_json(content), root=root)
@@ -216,9 +219,12 @@ def _remove(
             by=by,
         )
     finish_removals(store, declared.output_folder, now=now)
+    in_use = raw_in_use(store.folder) if expired.refused else ()
     for digest in expired.refused:
+        # The same bytes may have been taken since, with the mapping that was missing.
+        if digest not in in_use:
+            remove_file(store.folder / "raw" / digest)
         # The reason goes last: as long as it stands, the next call finds the rest.
-        remove_file(store.folder / "raw" / digest)
         for folder in store.folder.glob(f"attachments/{digest[:40]}*"):
             remove_tree(folder)
         remove_file(store.folder / "refused" / f"{digest}.json")

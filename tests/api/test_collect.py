@@ -207,6 +207,17 @@ def test_what_a_phone_cannot_mend_is_kept_and_acknowledged(
     assert len(list((inbox / "refused").iterdir())) == 1
 
 
+def test_files_of_what_is_refused_join_no_submission(client: TestClient, inbox: Path) -> None:
+    wrong = parts(visit(1, poppy="-9"), photo=b"of the refused one")
+    assert client.post("/submission", files=wrong).status_code == 201
+    assert client.post("/submission", files=parts(visit(1), photo=b"its own")).status_code == 201
+    (folder,) = SubmissionStore(inbox).attachment_folders("uuid:1")
+    assert [path.read_bytes() for path in folder.glob("*.jpg")] == [b"its own"]
+    (refused,) = inbox.glob("refused/*.json")
+    (apart,) = inbox.glob(f"attachments/{refused.stem[:40]}/*.jpg")
+    assert apart.read_bytes() == b"of the refused one"
+
+
 def test_an_adapted_form_goes_to_phones_and_what_they_fill_is_kept(
     client: TestClient, inbox: Path
 ) -> None:

@@ -524,6 +524,38 @@ def test_what_has_expired_goes_with_a_record(make) -> None:
     assert left_out == {}
 
 
+MAPPING = """
+form_id = "farmer_survey"
+identity = ["village_id"]
+[columns]
+village_id = "Village"
+"""
+
+
+def test_a_table_that_was_refused_before_it_was_taken_keeps_its_bytes(make) -> None:
+    prepared = make()
+    store, declared = prepared.store, prepared.declared
+    told = [answers(name, withdrawal_code=f"OWN{name}") for name in ("p", "q")]
+    lines = [";".join(told[0]).replace("village_id", "Village")]
+    data = "\n".join([*lines, *(";".join(each.values()) for each in told)]).encode()
+    assert not store.import_file("t.csv", data, received_at=THEN).accepted
+    taken = store.import_file("t.csv", data, received_at=THEN, mapping=MAPPING)
+    assert taken.n_new == 2
+    purge = purge_round(declared, now=NOW + timedelta(days=374), by="night")
+    assert purge.counts["refused files"] == 4
+    assert store.raw(taken.sha256) == data
+    assert taken.sha256 not in json.loads(purge.record.read_text())["raw_sha256"]
+    assert not list(store.folder.glob("refused/*"))
+    # Also what stands for it after a withdrawal.
+    assert not store.import_file("t.csv", data, received_at=NOW).accepted
+    assert withdraw(
+        store, "OWNp", output_folder=declared.output_folder, now=NOW, by="office"
+    ).n_new
+    purge_round(declared, now=NOW + timedelta(days=374), by="night")
+    assert b"OWNq" in store.raw(taken.sha256)
+    assert b"OWNp" not in store.raw(taken.sha256)
+
+
 def test_a_purge_that_is_killed_goes_on(make) -> None:
     later = NOW + timedelta(days=4000)
     for steps in (0, 1, 3, 6, 12, 20, 28):
