@@ -147,14 +147,21 @@ class Ladder:
         in_group = self.frame.group == group
         kind, reason = self.choice[group]
         found = bool((self.sample.y_ha[in_group[self.sample.index]] > 0.0).any())
-        is_assisted = kind in ("regression", "difference") and group not in self.rule.forced
-        if is_assisted and found and self.direct(in_group) is None:
-            return self._unassisted(
-                in_group,
-                f"{kind.capitalize()} was declared but the map explains every find, which leaves "
-                "no residual to judge the error by. ",
-            )
-        return kind, reason
+        by_map = self.rule.ratio_size == "covariate_ha"
+        is_assisted = kind in ("regression", "difference") or (kind == "ratio" and by_map)
+        if (
+            not (is_assisted and found)
+            or group in self.rule.forced
+            or self.direct(in_group) is not None
+        ):
+            return kind, reason
+        note = (
+            f"{kind.capitalize()} was declared but the map explains every find, which leaves "
+            "no residual to judge the error by. "
+        )
+        if by_map:
+            return "expansion", f"{note}Expansion, because the ratio would be to the map too."
+        return self._unassisted(in_group, note)
 
     def _unassisted(self, in_group: Bools, note: str) -> tuple[str, str]:
         """Ratio, or expansion where there is none, and why."""
@@ -345,8 +352,8 @@ class Ladder:
         elif forced.method == "synthetic":
             estimate = self.synthetic(mask, why)
         else:
-            group = str(self.frame.group[mask][0])
-            estimate = self.direct(mask, choice={group: (forced.method, why)})
+            groups = np.unique(self.frame.group[mask]).tolist()
+            estimate = self.direct(mask, choice=dict.fromkeys(groups, (forced.method, why)))
         if estimate is None:
             raise EstimationError(
                 f"domain {code}: {forced.method} was ordered but gives no figure ({problem}); "

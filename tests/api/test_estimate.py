@@ -62,6 +62,22 @@ def test_documented_examples_print_what_the_guide_shows(
     assert labels <= set(Reliability)
 
 
+@pytest.mark.parametrize("command", [command for command, _ in COMMANDS])
+def test_no_number_is_broken_in_a_narrow_terminal(
+    here: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    def numbers(columns: str) -> list[str]:
+        monkeypatch.setenv("COLUMNS", columns)
+        return [
+            word
+            for line in run(command).splitlines()
+            for word in line.split()
+            if re.fullmatch(r"-?[\d,.]+", word)
+        ]
+
+    assert numbers("80") == numbers("100")
+
+
 def test_a_label_joins_the_method_in_method_version(here: Path) -> None:
     (row, *_) = json.loads(run("estimate design units.csv --method-version key3 --json"))
     assert row["method_version"] == "key3/total_linearised"

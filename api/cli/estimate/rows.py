@@ -97,13 +97,19 @@ def show(
 
     hidden = (*hidden, "method_version", "reference_date", "why")
     table = Table(box=box.SIMPLE, padding=(0, 1, 0, 0), pad_edge=False)
-    columns = list(dict.fromkeys(k for row in labelled for k in row))
+    columns = [k for k in dict.fromkeys(k for row in labelled for k in row) if k not in hidden]
     for name in columns:
-        if name not in hidden:
-            right = all(isinstance(row.get(name, 0.0), int | float) for row in labelled)
-            table.add_column(name, justify="right" if right else "left", overflow="fold")
+        right = all(isinstance(row.get(name, 0.0), int | float) for row in labelled)
+        # A narrow terminal folds words, but no number and no code: half of one is another.
+        whole = right or name in (columns[0], "area")
+        table.add_column(
+            name,
+            justify="right" if right else "left",
+            overflow="ellipsis" if whole else "fold",
+            no_wrap=whole,
+        )
     for row in labelled:
-        table.add_row(*(text_of(row.get(name)) for name in columns if name not in hidden))
+        table.add_row(*(text_of(row.get(name)) for name in columns))
     Console().print(table)
     versions = dict.fromkeys(str(row["method_version"]) for row in labelled)
     typer.echo(f"method_version: {'; '.join(versions)}")

@@ -5,12 +5,16 @@ coverage (draws, not districts, are the independent units).
 """
 
 import math
+import re
+from collections import defaultdict
+from pathlib import Path
 
 import pytest
 
 from benchmarks.coverage import cell, population
 
 RUNS = 80
+DOCS = Path(__file__).resolve().parents[3] / "docs"
 
 
 @pytest.fixture(scope="module")
@@ -45,3 +49,34 @@ def test_the_map_helps_and_the_sample_corrects_it(rows):
     assert covariate is not None
     counted = covariate.sum() / pop.truth_ha.sum() - 1.0
     assert abs(counted) > 3.0 * abs(rows["province", "regression"]["bias"])
+
+
+def test_the_summary_of_the_methods_is_that_of_the_coverage_tables():
+    """Lowest and highest of each row over the shares of positive segments, to two digits."""
+    tables = re.findall(
+        r"^## (District|Province|Country)\w*\n(.*?)(?=^## )",
+        (DOCS / "coverage.md").read_text(encoding="utf-8"),
+        flags=re.DOTALL | re.MULTILINE,
+    )
+    found = defaultdict(list)
+    for level, table in tables:
+        for line in re.findall(r"^\| \d+% .*", table, flags=re.MULTILINE):
+            _, _, size, estimator, *_, normal, _, default, _ = line.split("|")
+            key = (level.lower(), estimator.strip(), size.strip())
+            found[key].append([cell.split()[0] for cell in (normal, default)])
+    summary = re.findall(
+        r"^\| (district|province|country) \| (.*?) \| (\d+) \| (.*?) \| (.*?) \|$",
+        (DOCS / "methods.md").read_text(encoding="utf-8"),
+        flags=re.MULTILINE,
+    )
+    assert len(summary) > 50
+    for *key, normal, default in summary:
+        rows = found[tuple(key)]
+        assert len(rows) == 3
+        for stated, values in zip((normal, default), zip(*rows, strict=True), strict=True):
+            if stated == "-":
+                assert set(values) == {"-"}
+                continue
+            low, high = (float(text) for text in stated.split("-"))
+            assert low == pytest.approx(min(map(float, values)), abs=0.0051), key
+            assert high == pytest.approx(max(map(float, values)), abs=0.0051), key

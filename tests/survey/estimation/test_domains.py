@@ -579,3 +579,39 @@ def test_finds_that_the_map_explains_exactly_leave_a_total_that_rests_on_the_sam
     ordered = LadderRule(forced={"MR01": Forced(method="regression", reason="asked for")})
     with pytest.raises(EstimationError, match="regression was ordered but gives no figure"):
         estimate_ladder(perfect, sample, estimator="regression", rule=ordered)
+
+
+@pytest.mark.parametrize("estimator", ["regression", "ratio"])
+def test_finds_that_the_map_explains_exactly_are_not_left_to_a_ratio_to_the_map(estimator):
+    frame, truth = landscape()
+    in_first = frame.group == "MR01"
+    perfect = with_covariate(frame, np.where(in_first, truth / 2.0, frame.covariate_ha))
+    rows = by_id(
+        estimate_ladder(
+            perfect,
+            draw(frame, truth, 20),
+            estimator=estimator,
+            rule=LadderRule(ratio_size="covariate_ha"),
+        )
+    )
+    assert rows["province", "MR01"].method == "expansion_total"
+    assert "the map explains every find" in rows["province", "MR01"].why
+    assert "Without province" not in rows["country", "country"].why
+
+
+def test_a_method_can_be_ordered_for_a_district_in_two_provinces():
+    frame, truth = landscape()
+    sample = draw(frame, truth, 20)
+    domain = frame.domain.copy()
+    domain[sample.index[[0, 1, -2, -1]]] = "XX"
+    both = Frame(
+        segment_id=frame.segment_id,
+        stratum=frame.stratum,
+        domain=domain,
+        group=frame.group,
+        risk_ha=frame.risk_ha,
+    )
+    assert set(frame.group[domain == "XX"]) == {"MR01", "MR02"}
+    rule = LadderRule(forced={"XX": Forced(method="expansion", reason="asked for")})
+    rows = by_id(estimate_ladder(both, sample, estimator="ratio", rule=rule))
+    assert rows["district", "XX"].method == "expansion_total"
