@@ -9,6 +9,7 @@ Nothing here judges an answer; what cannot be read at all raises `FormError` wit
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -39,6 +40,7 @@ __all__ = ["answers_as_met", "names_met", "read_json", "read_xml"]
 
 _MAX_DEPTH = 50
 _MAX_ANSWERS = 20_000
+_HALF_SIGN = re.compile(rb"\\u[dD][89a-fA-F]")
 #: By these a submission is placed, listed and withdrawn; also in another form, whatever group
 #: they stand in.
 _OWN_NAMES = frozenset(
@@ -223,6 +225,8 @@ def read_json(name: str, data: bytes, mapping: TableMapping | None = None) -> It
     """
     try:
         content = json.loads(data.decode("utf-8-sig"))
+        if _HALF_SIGN.search(data):  # "\\ud83d" without its other half is in no text
+            json.dumps(content, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise FormError(f"is not JSON ({error}); export it again") from error
     if isinstance(content, dict):
