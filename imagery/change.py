@@ -14,11 +14,13 @@ import geopandas as gpd
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import shapely
 
 from imagery.classify import UNOBSERVED
+from imagery.coverage import on_grid
 from imagery.errors import GridError
-from imagery.grid import Block
-from imagery.mosaic import ClassMosaic
+from imagery.grid import Block, Grid
+from imagery.mosaic import ClassMosaic, bounds_in, extended
 from imagery.zonal import zone_sums
 
 __all__ = ["NOTE", "transition_hectares"]
@@ -30,6 +32,8 @@ NOTE = (
 )
 
 _SCAN = 2048
+# A country at 10 m has 7e9.
+_MOST_PIXELS = 4 * 10**10
 _UNOBSERVED_NAME = "unobserved"
 
 
@@ -43,7 +47,7 @@ def transition_hectares(
 ) -> pd.DataFrame:
     """Hectares of every pair of classes, before and after, in every zone.
 
-    Pixels are those of the earlier map (extended where the later one reaches further); each
+    Pixels are those of the earlier map, continued where the later one reaches further; each
     takes the later map's class at its centre and counts with its true area.
 
     Parameters
@@ -67,8 +71,10 @@ def transition_hectares(
     GridError
         The maps do not overlap, or no zone meets them.
     """
-    first = ClassMosaic([before] if isinstance(before, Path) else before)
-    second = ClassMosaic([after] if isinstance(after, Path) else after, grid=first.grid)
+    earlier = [before] if isinstance(before, Path) else list(before)
+    later = [after] if isinstance(after, Path) else list(after)
+    grid = _common_grid(ClassMosaic(earlier), ClassMosaic(later), zones)
+    first, second = ClassMosaic(earlier, grid=grid), ClassMosaic(later, grid=grid)
     pairs = _Pairs(first, second)
     sums = zone_sums(
         first.grid, pairs, zones, len(pairs.codes), source=first.source, method=method
@@ -87,6 +93,28 @@ def transition_hectares(
     )
 
 
+def _common_grid(before: ClassMosaic, after: ClassMosaic, zones: gpd.GeoDataFrame) -> Grid:
+    """The earlier map's pixels around the zones, as far as either map goes."""
+    west, south, east, north = bounds_in(after.grid, before.grid)
+    own = before.grid.bounds
+    if not (west < own[2] and east > own[0] and south < own[3] and north > own[1]):
+        raise GridError(
+            f"{before.source} and {after.source} share no land; check that both show the same "
+            "place and name the right reference system"
+        )
+    whole = extended([before.grid, after.grid])
+    shapes = on_grid(zones, whole, source=f"{before.source} + {after.source}")
+    around = whole.window_of(tuple(shapely.total_bounds(shapes)))
+    if around is None:
+        return whole
+    if around.rows * around.cols > _MOST_PIXELS:
+        raise GridError(
+            f"the zones span {around.rows} x {around.cols} pixels of {before.source}, too many to "
+            "compare; give the polygons that it covers, or cut the coarser map"
+        )
+    return whole.part(around)
+
+
 class _Pairs:
     """Positions in the list of the pairs of codes that occur; (0, 0) is the first of them."""
 
@@ -97,12 +125,6 @@ class _Pairs:
             counts += np.bincount(self._both(block).ravel(), minlength=len(counts))
         counts[0] += 1
         self.codes = np.flatnonzero(counts)
-        is_seen = (self.codes // 256 != UNOBSERVED) & (self.codes % 256 != UNOBSERVED)
-        if not is_seen.any():
-            raise GridError(
-                f"{before.source} and {after.source} share no observed land; check that both show "
-                "the same place and name the right reference system"
-            )
         self._position = np.zeros(len(counts), dtype=np.uint16)
         self._position[self.codes] = np.arange(len(self.codes))
 

@@ -74,6 +74,11 @@ class Grid:
                 f"grid with transform {tuple(t)[:6]} is rotated or not north-up; warp it to a "
                 "north-up grid first (gdalwarp)"
             )
+        if not (self.crs.is_projected or self.crs.is_geographic):
+            raise GridError(
+                f"its reference system {self.crs.name!r} says nothing of where on the Earth it "
+                "lies; set the right one (gdal_edit.py -a_srs EPSG:...)"
+            )
         if min(self.shape) < 1:
             raise GridError(f"grid of {self.shape[0]} x {self.shape[1]} pixels is empty")
 

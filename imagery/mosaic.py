@@ -14,12 +14,12 @@ from affine import Affine
 from rasterio.enums import Resampling
 from rasterio.vrt import WarpedVRT
 
-from imagery.classify import UNOBSERVED
+from imagery.classify import OUTSIDE_RISK, UNOBSERVED
 from imagery.errors import GridError, SceneError
 from imagery.grid import Block, Grid
 from imagery.raster import class_names, open_raster, read_block
 
-__all__ = ["ClassMosaic"]
+__all__ = ["ClassMosaic", "bounds_in", "extended"]
 
 # Grids nearer than this share of a pixel are the same.
 _SAME = 1e-4
@@ -36,7 +36,7 @@ class ClassMosaic:
     Parameters
     ----------
     paths : sequence of Path
-        uint8 class maps, 0 = unobserved, in order of precedence.
+        uint8 class maps, 0 = unobserved, 255 = outside the risk area, in order of precedence.
     grid : Grid, optional
         Grid to read on; by default the first map's, extended to hold all maps.
 
@@ -63,7 +63,7 @@ class ClassMosaic:
                     )
                 self._grids.append(Grid.of(dataset, source=path.name))
         self.names = self._common_names()
-        self.grid = grid or _extended(self._grids)
+        self.grid = grid or extended(self._grids)
 
     @property
     def source(self) -> str:
@@ -84,10 +84,13 @@ class ClassMosaic:
         """Codes of a block of `grid`, (rows, cols)."""
         codes = self._read_one(self._paths[0], self._grids[0], block)
         for path, own in zip(self._paths[1:], self._grids[1:], strict=True):
-            missing = codes == UNOBSERVED
+            # Land outside one map's risk area may have been looked at in the next.
+            missing = (codes == UNOBSERVED) | (codes == OUTSIDE_RISK)
             if not missing.any():
                 break
-            codes[missing] = self._read_one(path, own, block)[missing]
+            found = self._read_one(path, own, block)
+            missing &= found != UNOBSERVED
+            codes[missing] = found[missing]
         return codes
 
     def _read_one(self, path: Path, own: Grid, block: Block) -> npt.NDArray[np.uint8]:
@@ -158,10 +161,10 @@ def _shift(grid: Grid, own: Grid) -> tuple[int, int] | None:
     return round(row), round(col)
 
 
-def _extended(grids: Sequence[Grid]) -> Grid:
+def extended(grids: Sequence[Grid]) -> Grid:
     """The first grid, grown by whole pixels until it holds all."""
     first = grids[0]
-    bounds = np.array([_bounds_in(grid, first) for grid in grids])
+    bounds = np.array([bounds_in(grid, first) for grid in grids])
     west, south = bounds[:, :2].min(axis=0)
     east, north = bounds[:, 2:].max(axis=0)
     t = first.transform
@@ -176,7 +179,14 @@ def _extended(grids: Sequence[Grid]) -> Grid:
     )
 
 
-def _bounds_in(grid: Grid, other: Grid) -> tuple[float, float, float, float]:
+def bounds_in(grid: Grid, other: Grid) -> tuple[float, float, float, float]:
+    """West, south, east, north of a grid in the reference system of another.
+
+    Raises
+    ------
+    GridError
+        It has no place there.
+    """
     if grid.crs == other.crs:
         return grid.bounds
     import geopandas as gpd

@@ -68,8 +68,8 @@ class RiskRule:
     ----------
     measure : Measure
     path : Path
-        Elevation model in metres, land-cover raster (uint8, 0 = no data), or a vector layer to
-        which the distance is measured.
+        Elevation model in metres, land-cover raster (uint8; 0 and its own nodata value = no data),
+        or a vector layer to which the distance is measured.
     low, high : float or None
         Smallest and largest value inside, both included.
     classes : tuple of int
@@ -301,10 +301,18 @@ def _by_terrain(rule: RiskRule, grid: Grid) -> _Judge:
 
 def _by_land_cover(rule: RiskRule, grid: Grid) -> _Judge:
     cover = ClassMosaic([rule.path], grid=grid)
+    with open_raster(rule.path) as dataset:
+        nodata = dataset.nodata
+    if nodata in rule.classes:
+        raise GridError(
+            f"risk rule: class {nodata:g} is what {rule.path.name} declares as no data; take it "
+            "from classes, or correct the file (gdal_edit.py -unsetnodata)"
+        )
+    no_data = [UNOBSERVED] if nodata is None else [UNOBSERVED, nodata]
 
     def judge(block: Block) -> tuple[Bools, Bools]:
         codes = cover.read(block)
-        return np.isin(codes, rule.classes), codes != UNOBSERVED
+        return np.isin(codes, rule.classes), ~np.isin(codes, no_data)
 
     return judge
 

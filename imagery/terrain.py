@@ -25,6 +25,8 @@ _LATTICE = 32
 # Points a side that a pixel is the mean of where the model is finer than the grid.
 _MOST_POINTS = 8
 _CHUNK = 128
+# The shore of the Dead Sea and Mount Everest, with room.
+_LOWEST_M, _HIGHEST_M = -1000.0, 9500.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +103,11 @@ def terrain(model: Elevation, grid: Grid, block: Block) -> npt.NDArray[np.float3
     -------
     float32 array (4, rows, cols)
         In the order of `TERRAIN`; NaN where the model has no data.
+
+    Raises
+    ------
+    SceneError
+        The model is damaged, or holds values that are no altitudes in metres.
     """
     around = Block(row=block.row - 1, col=block.col - 1, rows=block.rows + 2, cols=block.cols + 2)
     height = _altitude(model, grid, around)
@@ -250,6 +257,12 @@ def _bilinear(model: Elevation, row: Floats, col: Floats) -> Floats:
     if model.nodata is not None:
         height[stored == model.nodata] = np.nan
     height[~np.isfinite(height)] = np.nan
+    wrong = (height < _LOWEST_M) | (height > _HIGHEST_M)
+    if wrong.any():
+        raise SceneError(
+            f"{model.path.name} holds {height[wrong][0]:g}, no altitude in metres on land; name "
+            "it as nodata if pixels are missing there (gdal_edit.py -a_nodata), or convert it"
+        )
     down, across = row - top, col - left
     first_row = np.clip(top - window.row, 0, window.rows - 1)
     first_col = np.clip(left - window.col, 0, window.cols - 1)

@@ -177,8 +177,8 @@ class RiskRuleSection(_Section):
 
     measure: Literal["altitude_m", "slope_deg", "land_cover", "distance_km"]
     file: Path
-    min: float | None = None
-    max: float | None = None
+    min: float | None = Field(default=None, allow_inf_nan=False)
+    max: float | None = Field(default=None, allow_inf_nan=False)
     classes: tuple[int, ...] = ()
 
     @model_validator(mode="after")

@@ -188,6 +188,7 @@ def _write_frame(frame: gpd.GeoDataFrame, districts: gpd.GeoDataFrame, to: Path)
     check_frame(frame, districts, source=to.name)
     partial = to.with_name(f".{to.stem}.part.gpkg")
     try:
+        to.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         frame.to_file(partial, layer="frame", driver="GPKG")
         partial.replace(to)
     except (OSError, DataSourceError) as error:

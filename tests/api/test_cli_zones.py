@@ -124,11 +124,12 @@ def test_the_risk_area_of_a_round_and_its_effect_on_the_frame(tmp_path: Path) ->
     assert effect.loc[effect["by"] == "stratum_id", "before_ha"].sum() == pytest.approx(
         frame["risk_ha"].sum()
     )
-    said = run("risk", folder, "--to", tmp_path / "risk", "--frame", tmp_path / "cut.gpkg")
+    to = tmp_path / "next" / "cut.gpkg"
+    said = run("risk", folder, "--to", tmp_path / "risk", "--frame", to)
     assert "no segment of it drawn yet" in said
     # It is a frame, of as many hectares as the report says are left.
     districts = read_districts(folder / "districts.gpkg", {})
-    cut = read_frame(tmp_path / "cut.gpkg", districts)
+    cut = read_frame(to, districts)
     left = effect.loc[effect["by"] == "district_pcode"].set_index("id")["after_ha"]
     found = cut.groupby("district_pcode")["risk_ha"].sum()
     np.testing.assert_allclose(found, left[found.index], rtol=2e-3)

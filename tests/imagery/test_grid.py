@@ -59,3 +59,5 @@ def test_rotated_and_empty_grids_are_refused() -> None:
         grid("EPSG:32647", Affine(10, 0, 0, 0, 10, 0), (5, 5))
     with pytest.raises(GridError, match="empty"):
         grid("EPSG:32647", Affine(10, 0, 0, 0, -10, 0), (0, 5))
+    with pytest.raises(GridError, match="'site' says nothing of where on the Earth"):
+        grid('LOCAL_CS["site",UNIT["metre",1]]', Affine(10, 0, 0, 0, -10, 0), (5, 5))

@@ -74,6 +74,18 @@ def test_of_overlapping_maps_the_first_that_observed_counts(tmp_path: Path) -> N
         assert found == pytest.approx({0: 0.05, 1: 0.05, 2: 0.05}, rel=1e-3)
 
 
+def test_what_one_map_leaves_outside_its_risk_area_counts_where_another_saw_it(
+    tmp_path: Path,
+) -> None:
+    left = write_map(tmp_path / "left.tif", np.array([[1, 255, 255, 255]]))
+    right = write_map(tmp_path / "right.tif", np.array([[2, 2, 0, 255]]))
+    found = [
+        ClassMosaic(order).read(Block(row=0, col=0, rows=1, cols=4)).tolist()
+        for order in ([left, right], [right, left])
+    ]
+    assert found == [[[1, 2, 255, 255]], [[2, 2, 255, 255]]]
+
+
 def test_maps_of_two_utm_zones_count_the_overlap_once(tmp_path: Path) -> None:
     to_48 = Transformer.from_crs("EPSG:32647", "EPSG:32648", always_xy=True)
     west, north = 790_000.0, 2_200_000.0
@@ -120,6 +132,28 @@ def test_transitions_by_hand(tmp_path: Path, method: str) -> None:
     assert table.loc[table["to_code"] == 0, "to_name"].tolist() == ["unobserved"]
 
 
+def test_land_that_one_year_alone_reaches_keeps_the_class_of_that_year(tmp_path: Path) -> None:
+    narrow = write_map(tmp_path / "narrow.tif", np.full((2, 2), 1))
+    wide = write_map(tmp_path / "wide.tif", np.full((2, 4), 2), west=X - 10)
+    zone = box(X - 10, Y - 20, X + 30, Y)
+    found = transitions(transition_hectares(narrow, wide, zone, "zone"))
+    assert found == pytest.approx({(0, 2): 0.04, (1, 2): 0.04}, rel=1e-3)
+    found = transitions(transition_hectares(wide, narrow, zone, "zone"))
+    assert found == pytest.approx({(2, 0): 0.04, (2, 1): 0.04}, rel=1e-3)
+
+
+def test_a_fine_map_of_a_field_meets_a_coarse_one_of_a_country(tmp_path: Path) -> None:
+    fine = write_map(tmp_path / "fine.tif", np.full((100, 100), 1), pixel=0.01)
+    country = write_map(
+        tmp_path / "country.tif", np.full((100, 100), 2), west=X - 5e4, north=Y + 5e4, pixel=1e3
+    )
+    field = box(X + 0.2, Y - 0.8, X + 0.8, Y - 0.2)
+    found = transitions(transition_hectares(fine, country, field, "zone"))
+    assert found == pytest.approx({(1, 2): 0.36e-4}, rel=1e-3)
+    with pytest.raises(GridError, match=r"pixels of fine\.tif, too many to compare"):
+        transition_hectares(fine, country, box(X - 4e4, Y - 4e4, X + 4e4, Y), "zone")
+
+
 def test_shifted_grids_and_other_systems_show_no_change_where_there_is_none(
     tmp_path: Path,
 ) -> None:
@@ -140,7 +174,7 @@ def test_shifted_grids_and_other_systems_show_no_change_where_there_is_none(
     assert sum(found.values()) == pytest.approx(whole, rel=1e-5)
     assert found[1, 1] + found[2, 2] > 0.99 * whole
     far = write_map(tmp_path / "far.tif", wide, west=X + 90_000)
-    with pytest.raises(GridError, match="share no observed land"):
+    with pytest.raises(GridError, match="share no land"):
         transition_hectares(before, far, zone, "zone")
 
 

@@ -102,6 +102,20 @@ def test_land_cover_and_distance_by_hand(tmp_path: Path) -> None:
     assert (inside == expected[:, None]).mean() > 0.99
 
 
+def test_land_that_the_land_cover_declares_as_missing_stays_in(tmp_path: Path) -> None:
+    cover = np.full((100, 200), 30, dtype=np.uint8)
+    cover[:, 100:150], cover[:, 150:] = 255, 80
+    path = write(tmp_path / "cover.tif", cover, nodata=255)
+    to = tmp_path / "risk.tif"
+    rule = RiskRule(measure=Measure.LAND_COVER, path=path, classes=(30,))
+    write_risk_area([rule], GRID, to, label="1", layers=no_layers)
+    thirds = np.split(codes_of(to), [100, 150], axis=1)
+    assert [np.unique(part).tolist() for part in thirds] == [[1], [0], [2]]
+    lying = RiskRule(measure=Measure.LAND_COVER, path=path, classes=(30, 255))
+    with pytest.raises(GridError, match=r"class 255 is what cover\.tif declares as no data"):
+        write_risk_area([lying], GRID, to, label="1", layers=no_layers)
+
+
 def test_the_version_follows_rules_layers_and_label(ramp: Path, tmp_path: Path) -> None:
     rule = RiskRule(measure=Measure.ALTITUDE, path=ramp, low=200.0)
     first = risk_version([rule], GRID, label="2026")

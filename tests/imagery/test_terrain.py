@@ -113,6 +113,15 @@ def test_a_model_of_another_place_is_refused(tmp_path: Path) -> None:
         model.require_overlap(grid(32647, 500_000, 2_300_000, 10.0, (6, 6)))
 
 
+def test_a_fill_value_that_no_nodata_names_is_no_altitude(tmp_path: Path) -> None:
+    at = grid(32647, 500_000, 2_300_000, 10.0, (4, 4))
+    heights = np.full((4, 4), 700.0)
+    heights[1, 2] = -9999.0
+    model = written(tmp_path / "dem.tif", at, heights)
+    with pytest.raises(SceneError, match=r"dem\.tif holds -9999, no altitude in metres"):
+        terrain(model, at, Block(row=0, col=0, rows=4, cols=4))
+
+
 def test_a_model_that_is_none_says_why(tmp_path: Path) -> None:
     at = grid(32647, 500_000, 2_300_000, 10.0, (4, 4))
     profile = {"driver": "GTiff", "width": 4, "height": 4, "dtype": "uint8"}
