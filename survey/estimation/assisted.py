@@ -215,7 +215,7 @@ def regression_total(
         estimate_type=EstimateType.ASSISTED,
         method="regression_total",
         why="Regression on mapped hectares, corrected by the sampled segments."
-        + merge_note(strata.merged),
+        + merge_note(strata),
     )
 
 
@@ -293,5 +293,5 @@ def difference_total(
         estimate_type=EstimateType.ASSISTED,
         method="difference_total",
         why="Mapped hectares plus the expanded errors of the map in the sampled segments."
-        + merge_note(strata.merged),
+        + merge_note(strata),
     )

@@ -28,11 +28,17 @@ __all__ = [
 MIN_SIZE_SHARE = 0.1
 
 
-def merge_note(merged: tuple[str, ...]) -> str:
-    """Sentence that names merged strata; empty where there are none."""
-    if not merged:
+def merge_note(strata: Stratified) -> str:
+    """Sentences that name merged strata and what is assumed of them; empty where none were."""
+    if not strata.merged:
         return ""
-    return f" Strata with fewer than 2 segments were merged: {', '.join(merged)}."
+    note = f" Strata with fewer than 2 segments were merged: {', '.join(strata.merged)}."
+    if strata.unsampled:
+        note += (
+            f" No segment was sampled in {', '.join(strata.unsampled)}: that land is taken to be "
+            "like the stratum it joined, and the interval does not know whether it is."
+        )
+    return note
 
 
 def size_of(frame: Frame, size: str) -> Floats:
@@ -130,7 +136,7 @@ def expansion_total(
         level=level,
         estimate_type=EstimateType.DIRECT,
         method="expansion_total",
-        why="Sampled segments expanded by their design weights." + merge_note(strata.merged),
+        why="Sampled segments expanded by their design weights." + merge_note(strata),
     )
 
 
@@ -195,7 +201,7 @@ def ratio_total(
         method=f"ratio_total_{kind}" + ("_map" if assisted else ""),
         why=f"{kind.capitalize()} ratio of crop to "
         + ("mapped hectares." if assisted else "risk area.")
-        + merge_note(strata.merged),
+        + merge_note(strata),
     )
 
 

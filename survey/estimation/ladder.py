@@ -268,7 +268,7 @@ class Ladder:
                 level=self.rule.level,
                 estimate_type=kind,
                 method=method,
-                why=why + note + merge_note(self.strata.merged),
+                why=why + note + merge_note(self.strata),
             )
         except TooFewUnitsError:
             return None

@@ -25,11 +25,14 @@ class Stratified:
         Working stratum of every segment of the frame; each has sampled segments.
     merged : tuple of str
         Strata that were merged, for the explanation of an estimate.
+    unsampled : tuple of str
+        Those of them without any sampled segment.
     """
 
     design: SurveyDesign
     home: Ints
     merged: tuple[str, ...] = ()
+    unsampled: tuple[str, ...] = ()
 
 
 def stratified_design(frame: Frame, sample: Sample, *, lonely: str = "collapse") -> Stratified:
@@ -91,6 +94,7 @@ def stratified_design(frame: Frame, sample: Sample, *, lonely: str = "collapse")
         design=design,
         home=for_variance[code].astype(np.int64),
         merged=tuple(str(label) for label in labels[thin]),
+        unsampled=tuple(str(label) for label in labels[empty]),
     )
 
 

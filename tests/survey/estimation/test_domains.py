@@ -615,3 +615,16 @@ def test_a_method_can_be_ordered_for_a_district_in_two_provinces():
     rule = LadderRule(forced={"XX": Forced(method="expansion", reason="asked for")})
     rows = by_id(estimate_ladder(both, sample, estimator="ratio", rule=rule))
     assert rows["district", "XX"].method == "expansion_total"
+
+
+def test_a_stratum_that_nobody_sampled_says_what_is_assumed_of_it():
+    frame, truth = landscape()
+    drawn = draw(frame, truth, 20)
+    label = str(frame.stratum[0])
+    seen = frame.stratum[drawn.index] != label
+    for keep, n_left in ((seen, 0), (seen | (np.arange(drawn.size) == np.argmin(seen)), 1)):
+        sample = Sample(index=drawn.index[keep], y_ha=drawn.y_ha[keep])
+        assert (frame.stratum[sample.index] == label).sum() == n_left
+        why = by_id(estimate_ladder(frame, sample, estimator="ratio"))["province", "MR01"].why
+        assert f"merged: {label}." in why
+        assert (f"No segment was sampled in {label}: that land" in why) == (n_left == 0)
