@@ -6,6 +6,7 @@ import asyncio
 import gc
 import logging
 import multiprocessing
+import os
 import signal
 import socket
 import time
@@ -44,6 +45,9 @@ def serve_together(config: uvicorn.Config, listener: socket.socket, n_workers: i
     gc.collect()
     gc.freeze()  # or each process would copy what they share, in order to look for garbage
     context = multiprocessing.get_context("fork")
+    # Ends with this process: the others close what they inherit of `held`. The sentinel of
+    # `multiprocessing` would not do, because every process inherits those of the ones before it.
+    keeper, held = os.pipe()
     workers: list[BaseProcess] = []
     is_stopping = False
 
@@ -55,7 +59,7 @@ def serve_together(config: uvicorn.Config, listener: socket.socket, n_workers: i
             worker.terminate()
 
     def start() -> BaseProcess:
-        worker = context.Process(target=_work, args=(config, listener), daemon=True)
+        worker = context.Process(target=_work, args=(config, listener, keeper, held), daemon=True)
         worker.start()
         return worker
 
@@ -75,28 +79,31 @@ def serve_together(config: uvicorn.Config, listener: socket.socket, n_workers: i
     stop()  # also the one that was started while the signal came
     for worker in workers:
         worker.join()
+    os.close(keeper)
+    os.close(held)
 
 
-def _work(config: uvicorn.Config, listener: socket.socket) -> None:
+def _work(config: uvicorn.Config, listener: socket.socket, keeper: int, held: int) -> None:
     """One of the processes."""
+    os.close(held)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)
-    _Worker(config).run(sockets=[listener])
+    _Worker(config, keeper).run(sockets=[listener])
 
 
 class _Worker(uvicorn.Server):
-    """A server that ends with the process that keeps it."""
+    """A server that ends with the process that keeps it: then a pipe can be read to its end."""
+
+    def __init__(self, config: uvicorn.Config, keeper: int) -> None:
+        super().__init__(config)
+        self._keeper = keeper
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         for each in sockets or ():
             each.listen(_BACKLOG)
-        keeper = multiprocessing.parent_process()
-        if keeper is not None:
-            asyncio.get_running_loop().add_reader(keeper.sentinel, self._end)
+        asyncio.get_running_loop().add_reader(self._keeper, self._end)
 
     def _end(self) -> None:
-        keeper = multiprocessing.parent_process()
-        if keeper is not None:
-            asyncio.get_running_loop().remove_reader(keeper.sentinel)
+        asyncio.get_running_loop().remove_reader(self._keeper)
         self.should_exit = True

@@ -95,14 +95,14 @@ def kill(server: subprocess.Popen[bytes], number: int) -> tuple[bool, int]:
         os.killpg(server.pid, signal.SIGKILL)
     server.wait()
     end = time.monotonic() + 10.0
-    while (left := [each for each in below if _is_running(each)]) and time.monotonic() < end:
+    while (left := [each for each in below if is_running(each)]) and time.monotonic() < end:
         time.sleep(0.01)
     for each in left:
         os.kill(each, signal.SIGKILL)
     return True, len(left)
 
 
-def _is_running(process: int) -> bool:
+def is_running(process: int) -> bool:
     try:
         state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
     except (FileNotFoundError, ProcessLookupError):

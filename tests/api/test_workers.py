@@ -25,7 +25,7 @@ from phones import BOUNDARY, Phone, multipart
 
 from api.collect import devices_of
 from api.routes.shares import Shares
-from benchmarks.kills import ROOT, children, visit
+from benchmarks.kills import ROOT, children, is_running, visit
 from survey.forms import SubmissionStore
 
 NOW = datetime(2026, 2, 4, tzinfo=UTC)
@@ -155,6 +155,20 @@ def test_a_process_that_dies_is_replaced(inbox: Path) -> None:
         until(lambda: len(set(children(server.pid)) - before) == 2, "they are not replaced")
         with Phone(f"http://127.0.0.1:{port}", device.device_id, secret) as phone:
             assert phone.send_until_acknowledged(visit("uuid:1")).status_code == 201
+
+
+def test_if_the_first_process_is_killed_none_waits_for_another(inbox: Path) -> None:
+    with serving(inbox) as (server, port):
+        until(lambda: len(children(server.pid)) == 2, "two processes")
+        first, last = sorted(children(server.pid))
+        os.kill(last, signal.SIGSTOP)  # as one that is busy for long
+        try:
+            server.kill()
+            until(lambda: not is_running(first), "it goes on")
+        finally:
+            os.kill(last, signal.SIGCONT)
+        until(lambda: not is_running(last), "the other goes on")
+        assert not answers(port)
 
 
 @pytest.fixture
