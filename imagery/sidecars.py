@@ -117,7 +117,7 @@ def _per_band(value: Any, bands: tuple[str, ...], name: str) -> tuple[float, ...
         numbers *= len(bands)
     if len(numbers) != len(bands):
         raise ValueError(f"{name} has {len(numbers)} values for {len(bands)} bands")
-    if not np.isfinite(numbers).all() or (name == "scale" and 0.0 in numbers):
+    if not np.isfinite(numbers).all() or (name == "scale" and min(numbers) <= 0.0):
         raise ValueError(f"{name} {value!r} is not a usable number")
     return numbers
 

@@ -201,7 +201,12 @@ def _write_table(table: pd.DataFrame, to: Path) -> None:
     from survey.errors import SurveyError
     from survey.spreadsheets import spreadsheet_table
 
+    # A table cut off by a full disk would end in a wrong number.
+    partial = to.with_name(f".{to.name}.part")
     try:
-        spreadsheet_table(table).to_csv(to, index=False)
+        spreadsheet_table(table).to_csv(partial, index=False)
+        partial.replace(to)
     except OSError as error:
-        raise SurveyError(f"{to} cannot be written: {error.strerror}") from error
+        raise SurveyError(f"{to} cannot be written: {error.strerror or error}") from error
+    finally:
+        partial.unlink(missing_ok=True)

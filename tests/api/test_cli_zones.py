@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import shutil
 from pathlib import Path
 
@@ -66,6 +67,32 @@ def test_maps_that_overlap_count_once(tmp_path: Path, zones: Path) -> None:
     np.testing.assert_allclose(found[["forest", "poppy"]], [1.2, 0.8], rtol=1e-3)
     result = CliRunner().invoke(app, ["zonal", str(zones), "--id", "name", "--to", str(table)])
     assert result.exit_code == 2
+
+
+def test_a_table_that_a_full_disk_cuts_off_leaves_the_former_one(
+    tmp_path: Path, zones: Path
+) -> None:
+    # As many zones as make some kilobytes of text; the limit takes the place of a full disk.
+    shape = gpd.read_file(zones).geometry.iloc[0]
+    many = tmp_path / "many.gpkg"
+    names = [f"zone {number}" for number in range(200)]
+    gpd.GeoDataFrame({"name": names}, geometry=[shape] * 200, crs="EPSG:32647").to_file(many)
+    codes = write_map(tmp_path / "w.tif", np.full((10, 12), 1))
+    folder = tmp_path / "tables"
+    folder.mkdir()
+    table = folder / "ha.csv"
+    table.write_text("the former one")
+    former = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2048, former[1]))
+    try:
+        with pytest.raises(SurveyError, match=r"ha\.csv cannot be written: File too large"):
+            run("zonal", codes, many, "--id", "name", "--to", table)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, former)
+    assert table.read_text() == "the former one"
+    assert list(folder.iterdir()) == [table]
+    with pytest.raises(SurveyError, match=r"gone.* cannot be written: .*gone"):
+        run("zonal", codes, zones, "--id", "name", "--to", tmp_path / "gone" / "ha.csv")
 
 
 def test_a_column_that_names_two_polygons_is_refused(tmp_path: Path, zones: Path) -> None:

@@ -67,6 +67,7 @@ def edit(path: Path, **changes: Any) -> None:
         ({"mask": {"file": "2026-01-01_mask.tif", "band": 2, "max": 4}}, "has 1 bands, not 2"),
         ({"scale": [0.1, 0.2]}, "scale has 2 values for 6 bands"),
         ({"scale": 0}, "not a usable number"),
+        ({"scale": -0.0001}, "not a usable number"),
     ],
 )
 def test_malformed_sidecars(
