@@ -20,6 +20,8 @@ __all__ = ["FEW_POSITIVE", "Linear", "few_upper_ha", "finish", "t_quantile", "ze
 ZERO_QUANTILE = 0.95
 # Of a total, its own and that of the sample: a standard error below it is rounding.
 ROUNDING = 1e-12
+# Of the risk area: what nobody sampled is taken to be like other land, as in a synthetic figure.
+MAX_UNSAMPLED_SHARE = 0.05
 # Positive segments below which the share of positives bounds the interval; chosen by
 # benchmarks/coverage.py on one set of populations and validated on another (docs/methods.md).
 FEW_POSITIVE = {EstimateType.DIRECT: 40, EstimateType.ASSISTED: 10}
@@ -137,7 +139,9 @@ def finish(
     With fewer positive segments than `FEW_POSITIVE` the interval is widened to reach from the
     hectares found to `few_upper_ha`. Where the crop was found in no sampled segment of the
     domain the value is 0, the standard error NaN (only an upper limit is known) and the upper
-    limit the larger of `zero_upper_ha` and the estimator's own. The design effect is against
+    limit the larger of `zero_upper_ha` and the estimator's own. With more than
+    `MAX_UNSAMPLED_SHARE` of the risk area in strata that nobody sampled the figure is
+    synthetic, however it was computed. The design effect is against
     the expansion of a simple random sample of as many segments.
     """
     if not 0.0 < level < 1.0:
@@ -197,6 +201,12 @@ def finish(
                 f" Only {count} segments with the crop carry it, so the interval reaches from "
                 "what was found to the exact bound on their share."
             )
+    if (share := unsampled_share(frame, strata, member)) > MAX_UNSAMPLED_SHARE:
+        estimate_type = EstimateType.SYNTHETIC
+        why += (
+            f" {share:.0%} of the risk area lies in strata without a sampled segment, so the "
+            "figure is partly synthetic."
+        )
     return Estimate(
         value_ha=value,
         se_ha=se,
@@ -211,6 +221,13 @@ def finish(
         level=level,
         deff=design_effect(design, np.where(inside, sample.y_ha, 0.0), variance),
     )
+
+
+def unsampled_share(frame: Frame, strata: Stratified, member: Bools) -> float:
+    """Share of a domain's risk area in strata of which no segment was sampled."""
+    empty = np.isin(frame.stratum.astype(str), strata.unsampled)
+    whole = float(frame.risk_ha[member].sum())
+    return float(frame.risk_ha[member & empty].sum()) / whole if whole > 0.0 else 0.0
 
 
 def _carriers(frame: Frame, sample: Sample, member: Bools, kind: EstimateType) -> int:

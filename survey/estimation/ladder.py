@@ -17,7 +17,7 @@ from survey.estimation.direct import (
     ratio_linear,
     size_of,
 )
-from survey.estimation.intervals import Linear, finish
+from survey.estimation.intervals import Linear, finish, unsampled_share
 from survey.estimation.rules import (
     DIRECT,
     MODELS,
@@ -390,13 +390,21 @@ class Ladder:
         if forced is not None:
             return forced
         n = int(mask[self.sample.index].sum())
+        unsampled = unsampled_share(self.frame, self.strata, mask)
+        is_carried = unsampled <= self.rule.max_unobserved_share
         if level_name != "district":
+            if n > 0 and not is_carried:
+                return self._status(
+                    mask,
+                    f"{unsampled:.0%} of the risk area lies in strata without a sampled segment, "
+                    f"more than {self.rule.max_unobserved_share:.0%}.",
+                )
             estimate = self.direct(mask, choice=self.total_choice)
             if estimate is not None:
                 return with_coverage_warning(estimate)
             problem = "segments leave no residual to judge the error by" if n else "none observed"
             return self._status(mask, f"{n} sampled segments: {problem}.")
-        if n >= self.rule.min_segments_district:
+        if n >= self.rule.min_segments_district and is_carried:
             estimate = self.direct(mask)
             if estimate is not None:
                 return estimate

@@ -625,6 +625,39 @@ def test_a_stratum_that_nobody_sampled_says_what_is_assumed_of_it():
     for keep, n_left in ((seen, 0), (seen | (np.arange(drawn.size) == np.argmin(seen)), 1)):
         sample = Sample(index=drawn.index[keep], y_ha=drawn.y_ha[keep])
         assert (frame.stratum[sample.index] == label).sum() == n_left
-        why = by_id(estimate_ladder(frame, sample, estimator="ratio"))["province", "MR01"].why
+        rule = LadderRule(max_unobserved_share=1.0)
+        rows = by_id(estimate_ladder(frame, sample, estimator="ratio", rule=rule))
+        why = rows["province", "MR01"].why
         assert f"merged: {label}." in why
         assert (f"No segment was sampled in {label}: that land" in why) == (n_left == 0)
+
+
+@pytest.mark.parametrize(
+    ("share", "expected"),
+    [
+        (0.03, EstimateType.ASSISTED),
+        (0.3, EstimateType.SYNTHETIC),
+        (0.6, EstimateType.STATUS_ONLY),
+    ],
+)
+def test_land_that_nobody_sampled_bounds_what_a_figure_may_claim(share, expected):
+    frame, truth = landscape()
+    first = np.flatnonzero(frame.group == "MR01")
+    sample = draw(frame, truth, 30)
+    free = np.setdiff1d(first, sample.index)
+    order = free[np.argsort(free)]
+    until = np.searchsorted(
+        np.cumsum(frame.risk_ha[order]), share * float(frame.risk_ha[first].sum())
+    )
+    stratum = frame.stratum.astype(object)
+    stratum[order[:until]] = "remote"
+    split = replace(frame, stratum=stratum.astype(str))
+    rows = by_id(estimate_ladder(split, sample, estimator="regression"))
+    province, country = rows["province", "MR01"], rows["country", "country"]
+    assert province.estimate_type is expected
+    assert "strata without a sampled segment" in province.why or share < 0.05
+    if expected is EstimateType.SYNTHETIC:
+        assert reliability_of(province) is Reliability.INDICATIVE
+        assert country.estimate_type is EstimateType.SYNTHETIC
+    if expected is EstimateType.STATUS_ONLY:
+        assert "Without province MR01" in country.why
