@@ -635,7 +635,7 @@ def test_a_stratum_that_nobody_sampled_says_what_is_assumed_of_it():
 @pytest.mark.parametrize(
     ("share", "expected"),
     [
-        (0.03, EstimateType.ASSISTED),
+        (0.03, EstimateType.DIRECT),
         (0.3, EstimateType.SYNTHETIC),
         (0.6, EstimateType.STATUS_ONLY),
     ],
