@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,12 @@ COMMON_NAMES = {
     "rededge075": "rededge2",
     "rededge078": "rededge3",
 }
+
+#: Keys on which pixels depend; others may stand beside them.
+_KEYS = (
+    "date", "bands", "scale", "offset", "nodata", "mask", "mask_clear", "image", "files",
+    "indexes",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,8 +71,13 @@ def describe(meta: Mapping[str, Any], folder: Path, *, name: str) -> Description
     Raises
     ------
     SceneError
-        A key is missing or wrong, or a mask lies elsewhere.
+        A key is missing, wrong, or nearly one that is read; or a mask lies elsewhere.
     """
+    for key in meta:
+        # Ignored, a slip such as "ofset" would change every reflectance without a word.
+        meant = get_close_matches(key.lower(), _KEYS, n=1, cutoff=0.8)
+        if key not in _KEYS and meant:
+            raise SceneError(f"{name}: key {key!r} is unknown; did you mean {meant[0]!r}?")
     try:
         bands = tuple(COMMON_NAMES.get(str(band), str(band)) for band in meta["bands"])
         said = Description(

@@ -68,6 +68,8 @@ def edit(path: Path, **changes: Any) -> None:
         ({"scale": [0.1, 0.2]}, "scale has 2 values for 6 bands"),
         ({"scale": 0}, "not a usable number"),
         ({"scale": -0.0001}, "not a usable number"),
+        ({"ofset": -0.1}, "'ofset' is unknown; did you mean 'offset'"),
+        ({"No_data": 0}, "'No_data' is unknown; did you mean 'nodata'"),
     ],
 )
 def test_malformed_sidecars(
@@ -77,6 +79,12 @@ def test_malformed_sidecars(
     edit(sorted(folder.glob("*.json"))[0], **changes)
     with pytest.raises(SceneError, match=message):
         read_scenes(folder)
+
+
+def test_keys_of_others_may_stand_in_a_sidecar(make_scenes: Callable[..., Path]) -> None:
+    folder = make_scenes(n_dates=2)
+    edit(sorted(folder.glob("*.json"))[0], gsd=10, datetime="2026-01-01T04:00:00Z", instrument="x")
+    assert len(read_scenes(folder).scenes) == 2
 
 
 def test_a_sidecar_nested_beyond_reason_is_no_crash(make_scenes: Callable[..., Path]) -> None:
