@@ -199,7 +199,10 @@ class OpenRosa:
         """Take a submission and its files; the same again changes nothing."""
         device: Device = request.state.device
         try:
-            self._check_space(request, device)
+            declared = request.headers.get("content-length", "")
+            expected = int(declared) if declared.isdecimal() else 0
+            self._check_share(device, expected)
+            self._check_disk(expected)
             parts = await receive(request, self._store, self._limits)
         except RefusedBodyError as refusal:
             answer = self._message(refusal.text, refusal.status)
@@ -211,7 +214,11 @@ class OpenRosa:
         except OSError as error:
             return self._disk_answer(error)
         try:
+            # A body in chunks declares no length, and others may have come meanwhile.
+            self._check_share(device, len(parts.xml) + sum(each.n_bytes for each in parts.files))
             return await self._take(device, parts)
+        except RefusedBodyError as refusal:
+            return self._message(refusal.text, refusal.status)
         except OSError as error:
             return self._disk_answer(error)
         finally:
@@ -324,14 +331,14 @@ class OpenRosa:
         for (_, done), report in zip(batch, reports, strict=True):
             done.set_result(report)
 
-    def _check_space(self, request: Request, device: Device) -> None:
-        declared = request.headers.get("content-length", "")
-        expected = int(declared) if declared.isdecimal() else 0
+    def _check_share(self, device: Device, expected: int) -> None:
         own, of_all = self._shares.sent(f"phone {device.device_id}")
         if own + expected > self._limits.phone_bytes:
             raise RefusedBodyError(507, "this phone has sent its share; tell the coordinator")
         if of_all + expected > self._limits.total_bytes:
             raise RefusedBodyError(507, "the server has no room left; tell the coordinator")
+
+    def _check_disk(self, expected: int) -> None:
         disk = os.statvfs(self._store.folder)
         if disk.f_bavail * disk.f_frsize < self._limits.reserve_bytes + expected:
             raise OSError(errno.ENOSPC, "reserve reached")

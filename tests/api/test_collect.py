@@ -360,6 +360,22 @@ def test_wrong_content_types_are_refused(
     assert not (inbox / "submissions").exists()
 
 
+def test_a_body_in_chunks_does_not_pass_by_the_share(inbox: Path) -> None:
+    device, secret = devices_of(inbox).add("Team 1", now=NOW)
+    body = multipart(visit(1), {"photo.jpg": b"x" * 40_000})
+    with TestClient(create_collector(inbox, limits=Limits(phone_bytes=30_000))) as client:
+        client.auth = (device.device_id, secret)
+        answer = client.post(
+            "/submission",
+            content=iter([body[:20_000], body[20_000:]]),
+            headers={"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"},
+        )
+    assert answer.request.headers["transfer-encoding"] == "chunked"
+    assert answer.status_code == 507
+    assert not (inbox / "submissions").exists()
+    assert list((inbox / "incoming").iterdir()) == []
+
+
 def test_a_phone_sends_no_more_than_its_share(inbox: Path) -> None:
     device, secret = devices_of(inbox).add("Team 1", now=NOW)
     limits = Limits(phone_bytes=30_000)
