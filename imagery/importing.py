@@ -147,6 +147,7 @@ class _Tally:
     clear: int = 0
     values: int = 0
     implausible: int = 0
+    nonzero: int = 0
     nodata: float | None = None
     largest: float = -np.inf
 
@@ -200,6 +201,7 @@ def _write(
         tally.valid += int(valid.sum())
         tally.clear += int(clear.sum())
         tally.values += reflectance.size
+        tally.nonzero += int(np.count_nonzero(pixels[~is_alpha][:, valid]))
         tally.implausible += int(((reflectance < low) | (reflectance > high)).sum())
         if reflectance.size:
             tally.largest = max(tally.largest, float(reflectance.max()))
@@ -214,6 +216,11 @@ def _judge(product: Product, tally: _Tally) -> None:
         raise SceneError(
             f"{product.source} has no pixel with a value here; check its nodata value and "
             "whether it meets the grid"
+        )
+    if not tally.nonzero:
+        raise SceneError(
+            f"{product.source} is 0 in every pixel of every band; if that is the value of missing "
+            "pixels, name it as nodata, and leave a scene without others out"
         )
     if not tally.clear:
         raise SceneError(

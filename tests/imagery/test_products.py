@@ -203,7 +203,7 @@ def test_alpha_edges_stay_transparent_on_another_grid(tmp_path: Path) -> None:
 
 
 def test_bytes_without_nodata_get_one_when_pixels_lie_beyond_them(tmp_path: Path) -> None:
-    image = write_tif(tmp_path / "a.tif", np.zeros((1, 30, 30), dtype=np.uint8))
+    image = write_tif(tmp_path / "a.tif", np.full((1, 30, 30), 7, dtype=np.uint8))
     product = sidecar_product(write_sidecar(image, scale=1 / 255))
     like = Grid(
         crs=CRS.from_epsg(32648),
@@ -213,7 +213,7 @@ def test_bytes_without_nodata_get_one_when_pixels_lie_beyond_them(tmp_path: Path
     sidecar, _ = import_product(product, tmp_path / "s", like=like)
     with rasterio.open(sidecar.with_suffix(".tif")) as out:
         assert (out.dtypes[0], out.nodata) == ("int16", -32768)
-        assert set(np.unique(out.read())) == {-32768, 0}
+        assert set(np.unique(out.read())) == {-32768, 7}
 
 
 def test_one_pixel(tmp_path: Path) -> None:
@@ -298,6 +298,8 @@ def flawed(folder: Path, kind: str) -> Path:
             keys = {"nodata": -1}
         case "only nodata":
             write_tif(image, ones * 0, nodata=0)
+        case "nothing but an unnamed fill":
+            write_tif(image, ones * 0)
         case "only NaN and infinity":
             values = np.full((1, 8, 8), np.nan, dtype=np.float32)
             values[0, 0] = np.inf
@@ -339,6 +341,7 @@ FLAWS = {
     "scale wrong": "100% of the values are no reflectance",
     "nodata impossible": "nodata -1 cannot occur in uint16",
     "only nodata": "no pixel with a value",
+    "nothing but an unnamed fill": "is 0 in every pixel of every band; .* name it as nodata",
     "only NaN and infinity": "no pixel with a value",
     "complex": "complex64 pixels",
     "only cloud": "shows no ground",
