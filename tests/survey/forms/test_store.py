@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import multiprocessing
 import stat
@@ -139,8 +140,11 @@ def test_files_join_the_submission_of_the_phone_that_sent_it(tmp_path: Path) -> 
     mine, *others = store.attachment_folders("uuid:a")
     assert {path.read_bytes() for path in mine.glob("*.jpg")} == {b"first", b"second"}
     assert sorted(path.read_bytes() for each in others for path in each.glob("*.jpg")) == [
-        b"not theirs", b"other answers", b"refused"
+        b"not theirs", b"other answers"
     ]  # fmt: skip
+    # Of a submission that was refused nothing joins anybody's: it lies by the refused bytes.
+    apart = tmp_path / "attachments" / hashlib.sha256(visit("uuid:a", "-4")).hexdigest()[:40]
+    assert [path.read_bytes() for path in apart.glob("*.jpg")] == [b"refused"]
     rows = [json.loads(path.read_text()) for path in (mine / "deliveries").iterdir()]
     assert [(row["sender"], len(row["files"])) for row in rows] == [("phone ab", 1)] * 2
     assert store.sent_bytes()["phone cd"] == len(b"not theirsother answers") + len(
