@@ -13,6 +13,7 @@ from pathlib import Path
 
 import openpyxl
 import pytest
+from bare_round import SURVEY
 from PIL import Image
 
 from survey.errors import FormError
@@ -88,27 +89,6 @@ def photo() -> bytes:
     out = io.BytesIO()
     picture.save(out, format="JPEG", exif=exif, comment=b"GONECOMMENT")
     return out.getvalue()
-
-
-SURVEY = """
-[survey]
-country = "Meru"
-title = "Test"
-harvest_year = 2026
-reference_date = 2026-02-10
-release_date = 2026-06-01
-crops = ["poppy"]
-admin_level = 2
-seed = 1
-[inputs]
-districts = "d.gpkg"
-frame = "f.gpkg"
-scenes = "s"
-training = "t.gpkg"
-submissions = "inbox"
-[estimation]
-estimator = { poppy = "ratio" }
-"""
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
+from bare_round import SURVEY
 
 from survey.checks import Check
 from survey.errors import ConfigError, FormError
@@ -18,25 +19,6 @@ from survey.review import Action, ReviewLog, flagged_reviews
 from survey.rounds import read_round
 
 NOW = datetime(2026, 2, 4, tzinfo=UTC)
-SURVEY = """
-[survey]
-country = "Meru"
-title = "Test"
-harvest_year = 2026
-reference_date = 2026-02-10
-release_date = 2026-06-01
-crops = ["poppy"]
-admin_level = 2
-seed = 1
-[inputs]
-districts = "d.gpkg"
-frame = "f.gpkg"
-scenes = "s"
-training = "t.gpkg"
-submissions = "inbox"
-[estimation]
-estimator = { poppy = "ratio" }
-"""
 MAPPING = """
 form_id = "segment_visit"
 [columns]
